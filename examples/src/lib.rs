@@ -1,0 +1,1 @@
+//! Demonstrations: trace replay, lifetimes, small devices.

@@ -1,0 +1,1 @@
+//! A virtio-gpu whose host-visible blobs come and go under running readers.

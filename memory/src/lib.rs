@@ -1,0 +1,1 @@
+//! Guest memory: regions, address spaces, flat views, listeners, accesses and mappings.

@@ -1,0 +1,1 @@
+//! Devices: properties, realize, unrealize, unplug, interrupt lines.

@@ -1,0 +1,1 @@
+//! Read sections, grace periods and published pointers: who may still be looking.

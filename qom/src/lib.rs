@@ -1,0 +1,1 @@
+//! Objects with types, parents, two counts and a withdrawal: who keeps whom alive.
