@@ -1,0 +1,1 @@
+//! Tests of the access arithmetic against a naive model.

@@ -1,0 +1,481 @@
+//! Backings: shared ownership of the bytes behind RAM regions.
+#![expect(
+    unsafe_code,
+    reason = "a backing vouches for the addresses it lends, and takes over foreign ones"
+)]
+// Soundness: `Whole` owns its bytes (a mapping, or a foreign range with what keeps it) and releases them only in its `Drop`. A `Backing` holds an
+// `Arc<Whole>` and a range inside it, fixed at construction and only ever narrowed. So whatever is lent with the lifetime of a borrowed
+// `Backing` stays mapped for that lifetime. That no Rust reference points into the bytes holds for mappings because nobody else
+// knows their addresses but through this module, and for foreign ranges because `foreign` demands it.
+
+use std::any::Any;
+use std::ffi::{CString, NulError};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::address::HostMemory;
+use super::bytes::VolatileBytes;
+use super::counter::{self, BackingCounter};
+use super::mapping::{self, CallError, Mapping, Source};
+
+/// Why there is no such backing.
+#[derive(Debug, Error)]
+pub enum BackingError {
+    /// A backing of no bytes: a region without bytes simply has no backing.
+    #[error("a backing of zero bytes was asked for")]
+    ZeroLength,
+    /// More bytes than a host address space can ever hold.
+    #[error("a backing of {len:#x} bytes was asked for, more than any host mapping spans")]
+    TooLong {
+        /// The length asked for, in bytes.
+        len: u64,
+    },
+    /// A slice that does not lie inside its backing.
+    #[error(
+        "a slice of {len:#x} bytes at {offset:#x} does not lie inside a backing of {size:#x} bytes"
+    )]
+    OutOfBounds {
+        /// Where the slice would start, in bytes.
+        offset: u64,
+        /// How long it would be, in bytes.
+        len: u64,
+        /// The length of the backing, in bytes.
+        size: u64,
+    },
+    /// A file offset that the host cannot map.
+    #[error("file offset {offset:#x} is not a multiple of {granule:#x}, the file's page size")]
+    MisalignedOffset {
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// What it must be a multiple of, in bytes.
+        granule: u64,
+    },
+    /// A regular file that ends before the window does; an access past its end would be a fault.
+    #[error(
+        "a window of {len:#x} bytes at {offset:#x} does not lie inside a file of {size:#x} bytes"
+    )]
+    FileTooShort {
+        /// Where the window would start, in bytes.
+        offset: u64,
+        /// How long it would be, in bytes.
+        len: u64,
+        /// The size of the file, in bytes.
+        size: u64,
+    },
+    /// A memory file's name with a zero byte in it.
+    #[error("the name of a memory file has a zero byte in it")]
+    Name(#[source] NulError),
+    /// The host refused.
+    #[error("{call} for a backing of {len:#x} bytes failed")]
+    Os {
+        /// The call that failed.
+        call: &'static str,
+        /// The length of the backing that was being made, in bytes.
+        len: u64,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Bytes that a RAM region shows, apart from the region: shared by clones, gone with the last of them.
+///
+/// Clones and [slices](Self::slice) keep the whole alive. `Send` and `Sync`; every method may be called from any thread, and the bytes are released in
+/// the thread that drops the last clone. The module page tells how the bytes may be accessed and what `fork` does to them.
+///
+/// ```
+/// use memory::Backing;
+///
+/// let ram = Backing::anonymous(64 << 20)?;
+/// ram.bytes().write(0x1000, b"boot").expect("inside");
+///
+/// // A slice shows the same bytes and keeps them.
+/// let window = ram.slice(0x1000, 0x1000)?;
+/// drop(ram);
+/// let mut word = [0; 4];
+/// window.bytes().read(0, &mut word).expect("inside");
+/// assert_eq!(&word, b"boot");
+/// # Ok::<(), memory::BackingError>(())
+/// ```
+#[derive(Clone)]
+pub struct Backing {
+    whole: Arc<Whole>,
+    /// INVARIANT: inside the bytes of `whole`.
+    range: HostMemory,
+    /// Where `range` starts in the whole, in bytes.
+    offset: u64,
+}
+
+/// What is released when the last clone goes.
+struct Whole {
+    /// `None` only once it is released.
+    bytes: Option<Owned>,
+    len: u64,
+    told: Mutex<Told>,
+}
+
+/// The bytes of a whole. The mappings and the keeper are held for their drop.
+enum Owned {
+    Anonymous {
+        _mapping: Mapping,
+    },
+    File {
+        _mapping: Mapping,
+        fd: OwnedFd,
+        /// Where the mapping starts in the file, in bytes.
+        offset: u64,
+    },
+    Foreign {
+        _keep: Box<dyn Any + Send + Sync>,
+    },
+}
+
+/// Who learns of the release.
+#[derive(Default)]
+struct Told {
+    counters: Vec<BackingCounter>,
+    notifiers: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Backing {
+    /// `len` bytes of zeroes, private to this process; memory is taken from the host as it is touched.
+    ///
+    /// The mapping reserves no swap space and asks for transparent huge pages; 2 MiB and more start at a multiple of 2 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`BackingError::ZeroLength`], [`BackingError::TooLong`], and [`BackingError::Os`] where the host refuses.
+    pub fn anonymous(len: u64) -> Result<Backing, BackingError> {
+        let mapping = map(len, mapping::page_size(), &Source::Anonymous)?;
+        let range = HostMemory::new(mapping.start(), to_usize(len)?, true);
+        Ok(Self::whole(Owned::Anonymous { _mapping: mapping }, range))
+    }
+
+    /// [`anonymous`](Self::anonymous) bytes that also count in `counter`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`anonymous`](Self::anonymous).
+    pub fn anonymous_in(len: u64, counter: &BackingCounter) -> Result<Backing, BackingError> {
+        let backing = Self::anonymous(len)?;
+        backing.count_in(counter);
+        Ok(backing)
+    }
+
+    /// `len` bytes of zeroes in a new memory file, which other processes can map too ([`fd`](Self::fd)). `name` shows in `/proc` only.
+    ///
+    /// The file's length is sealed: nobody who gets the descriptor can shorten it and so turn our accesses into faults.
+    ///
+    /// # Errors
+    ///
+    /// [`BackingError::ZeroLength`], [`BackingError::TooLong`], [`BackingError::Name`], and [`BackingError::Os`] where the host
+    /// refuses (a name longer than 249 bytes, for one).
+    pub fn memfd(name: &str, len: u64) -> Result<Backing, BackingError> {
+        let name = CString::new(name).map_err(BackingError::Name)?;
+        // Before the file is made, so that the error is ours and not a strange one of `ftruncate`.
+        rounded(len, mapping::page_size())?;
+        let size = i64::try_from(len).map_err(|_| BackingError::TooLong { len })?;
+        let fd = mapping::create_memfd(&name, size).map_err(os(len))?;
+        Self::map_file(fd, 0, len, true, mapping::page_size())
+    }
+
+    /// A window of `len` bytes from `offset` on of a file (or of a device that can be mapped), shared with everybody who maps it.
+    ///
+    /// The backing keeps the descriptor. `offset` is a multiple of the page size, on hugetlbfs of the huge page's. `len` need not be a
+    /// multiple; a regular file must contain the whole window, and *must not be truncated below it later*: an access to a page
+    /// that is gone raises `SIGBUS` in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`BackingError::ZeroLength`], [`BackingError::TooLong`], [`BackingError::MisalignedOffset`], [`BackingError::FileTooShort`],
+    /// and [`BackingError::Os`] where the host refuses (a read-only descriptor that is to be writable, for one).
+    pub fn file(
+        file: impl Into<OwnedFd>,
+        offset: u64,
+        len: u64,
+        writable: bool,
+    ) -> Result<Backing, BackingError> {
+        let fd = file.into();
+        let shape = mapping::file_shape(fd.as_fd()).map_err(os(len))?;
+        let granule = shape.granule;
+        rounded(len, granule)?;
+        if !offset.is_multiple_of(granule as u64) {
+            return Err(BackingError::MisalignedOffset {
+                offset,
+                granule: granule as u64,
+            });
+        }
+        match shape.size {
+            Some(size) if offset.checked_add(len).is_none_or(|end| end > size) => {
+                Err(BackingError::FileTooShort { offset, len, size })
+            }
+            _ => Self::map_file(fd, offset, len, writable, granule),
+        }
+    }
+
+    fn map_file(
+        fd: OwnedFd,
+        offset: u64,
+        len: u64,
+        writable: bool,
+        granule: usize,
+    ) -> Result<Backing, BackingError> {
+        let source = Source::File {
+            fd: fd.as_fd(),
+            offset: i64::try_from(offset).map_err(|_| BackingError::TooLong { len })?,
+            writable,
+        };
+        let mapping = map(len, granule, &source)?;
+        let range = HostMemory::new(mapping.start(), to_usize(len)?, writable);
+        let owned = Owned::File {
+            _mapping: mapping,
+            fd,
+            offset,
+        };
+        Ok(Self::whole(owned, range))
+    }
+
+    /// Bytes that somebody else mapped: a caller's buffer, a renderer's mapping. `keep` is dropped when the last clone of the backing
+    /// is, and may release them then; it must not do so before.
+    ///
+    /// # Errors
+    ///
+    /// [`BackingError::ZeroLength`], [`BackingError::TooLong`] (or a range that wraps around the address space). `keep` is dropped then.
+    ///
+    /// # Safety
+    ///
+    /// Until `keep` is dropped,
+    /// - `len` bytes from `ptr` are mapped for reading and writing, and
+    /// - Rust code reaches them only through atomics, through raw foreign calls, or through this backing; no Rust reference to them exists.
+    ///
+    /// Anybody (the guest, a graphics processor, another process) may change the bytes at any time.
+    ///
+    /// ```
+    /// use std::alloc::Layout;
+    /// use std::ptr::NonNull;
+    /// use memory::Backing;
+    ///
+    /// struct Page(NonNull<u8>);
+    /// # // SAFETY: the page is owned, not bound to a thread.
+    /// unsafe impl Send for Page {}
+    /// # // SAFETY: nothing is done with a shared page.
+    /// unsafe impl Sync for Page {}
+    /// const LAYOUT: Layout = match Layout::from_size_align(4096, 4096) { Ok(it) => it, Err(_) => panic!() };
+    /// impl Drop for Page {
+    ///     fn drop(&mut self) {
+    ///         // SAFETY: allocated below with this layout.
+    ///         unsafe { std::alloc::dealloc(self.0.as_ptr(), LAYOUT) }
+    ///     }
+    /// }
+    ///
+    /// // SAFETY: the layout is not empty.
+    /// let start = NonNull::new(unsafe { std::alloc::alloc_zeroed(LAYOUT) }).expect("memory");
+    /// // SAFETY: the page lives until `Page` is dropped, and nobody else touches it.
+    /// let backing = unsafe { Backing::foreign(start, 4096, Box::new(Page(start))) }?;
+    /// assert_eq!(backing.bytes().load_u32(4092), Some(0));
+    /// # Ok::<(), memory::BackingError>(())
+    /// ```
+    pub unsafe fn foreign(
+        ptr: NonNull<u8>,
+        len: u64,
+        keep: Box<dyn Any + Send + Sync>,
+    ) -> Result<Backing, BackingError> {
+        Self::adopt(ptr, len, true, keep)
+    }
+
+    /// [Foreign](Self::foreign) bytes that are mapped for reading only.
+    ///
+    /// # Errors
+    ///
+    /// As for [`foreign`](Self::foreign).
+    ///
+    /// # Safety
+    ///
+    /// As for [`foreign`](Self::foreign), but the bytes need not be mapped for writing.
+    pub unsafe fn foreign_read_only(
+        ptr: NonNull<u8>,
+        len: u64,
+        keep: Box<dyn Any + Send + Sync>,
+    ) -> Result<Backing, BackingError> {
+        Self::adopt(ptr, len, false, keep)
+    }
+
+    fn adopt(
+        ptr: NonNull<u8>,
+        len: u64,
+        writable: bool,
+        keep: Box<dyn Any + Send + Sync>,
+    ) -> Result<Backing, BackingError> {
+        rounded(len, 1)?;
+        let size = to_usize(len)?;
+        if ptr.addr().get().checked_add(size).is_none() {
+            return Err(BackingError::TooLong { len });
+        }
+        let range = HostMemory::new(ptr, size, writable);
+        Ok(Self::whole(Owned::Foreign { _keep: keep }, range))
+    }
+
+    fn whole(bytes: Owned, range: HostMemory) -> Backing {
+        let len = range.len();
+        counter::add_to_process(len);
+        tracing::debug!(?range, "host memory is there");
+        Backing {
+            whole: Arc::new(Whole {
+                bytes: Some(bytes),
+                len,
+                told: Mutex::new(Told::default()),
+            }),
+            range,
+            offset: 0,
+        }
+    }
+
+    /// `len` bytes from `offset` on, as a backing of their own that keeps the whole alive.
+    ///
+    /// # Errors
+    ///
+    /// [`BackingError::ZeroLength`], and [`BackingError::OutOfBounds`] where they are not all inside.
+    pub fn slice(&self, offset: u64, len: u64) -> Result<Backing, BackingError> {
+        if len == 0 {
+            return Err(BackingError::ZeroLength);
+        }
+        match self.range.subrange(offset, len) {
+            Some(range) => Ok(Backing {
+                whole: Arc::clone(&self.whole),
+                range,
+                offset: self.offset + offset,
+            }),
+            None => Err(BackingError::OutOfBounds {
+                offset,
+                len,
+                size: self.len(),
+            }),
+        }
+    }
+
+    /// The number of bytes, more than zero.
+    #[expect(clippy::len_without_is_empty, reason = "a backing is never empty")]
+    pub fn len(&self) -> u64 {
+        self.range.len()
+    }
+
+    /// Whether the bytes are mapped for writing.
+    pub fn is_writable(&self) -> bool {
+        self.range.is_writable()
+    }
+
+    /// The file that holds the bytes and the offset of the first of them in it; `None` for anonymous and foreign bytes. This is what a process
+    /// that is to share them must be given.
+    pub fn fd(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        match self.whole.bytes.as_ref()? {
+            Owned::File { fd, offset, .. } => Some((fd.as_fd(), offset + self.offset)),
+            Owned::Anonymous { .. } | Owned::Foreign { .. } => None,
+        }
+    }
+
+    /// Whether both show bytes of the same whole (not necessarily the same ones).
+    pub fn shares_with(&self, other: &Backing) -> bool {
+        Arc::ptr_eq(&self.whole, &other.whole)
+    }
+
+    /// Where the bytes lie. It keeps nothing alive.
+    #[inline]
+    pub fn host(&self) -> HostMemory {
+        self.range
+    }
+
+    /// The bytes, for as long as the backing is borrowed.
+    #[inline]
+    pub fn bytes(&self) -> VolatileBytes<'_> {
+        // SAFETY: the borrowed backing keeps the whole, and so the range, for the lifetime that is given out.
+        unsafe { self.range.bytes() }
+    }
+
+    /// Has the whole count in `counter` until its bytes are gone. A slice counts its whole.
+    pub fn count_in(&self, counter: &BackingCounter) {
+        counter.add(self.whole.len);
+        self.whole.told.lock().counters.push(counter.clone());
+    }
+
+    /// Has `notify` called once the bytes are really gone: unmapped, or their keeper dropped. That is when the last clone or slice of the whole
+    /// is dropped, in the thread that drops it, after the counters have changed and in the order of registration. A panic
+    /// in it is reported and goes no further.
+    pub fn on_drop(&self, notify: impl FnOnce() + Send + 'static) {
+        self.whole.told.lock().notifiers.push(Box::new(notify));
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // A foreign keeper is user code.
+        contained("a backing's keeper", || drop(self.bytes.take()));
+        tracing::debug!(len = self.len, "host memory is gone");
+        counter::remove_from_process(self.len);
+        let told = std::mem::take(self.told.get_mut());
+        for counter in told.counters {
+            counter.remove(self.len);
+        }
+        for notify in told.notifiers {
+            contained("a backing's drop notifier", notify);
+        }
+    }
+}
+
+/// Runs user code of a release such that the rest of the release runs whatever it does.
+fn contained(what: &str, f: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+        return;
+    };
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(message, "{what} panicked");
+    if message.is_none() {
+        // A payload of unknown type may panic in its own drop; a small leak is the lesser evil.
+        std::mem::forget(payload);
+    }
+}
+
+fn to_usize(len: u64) -> Result<usize, BackingError> {
+    usize::try_from(len).map_err(|_| BackingError::TooLong { len })
+}
+
+/// What to map for `len` visible bytes.
+fn rounded(len: u64, granule: usize) -> Result<usize, BackingError> {
+    if len == 0 {
+        return Err(BackingError::ZeroLength);
+    }
+    mapping::round_up(to_usize(len)?, granule).ok_or(BackingError::TooLong { len })
+}
+
+fn map(len: u64, granule: usize, source: &Source<'_>) -> Result<Mapping, BackingError> {
+    Mapping::new(rounded(len, granule)?, source).map_err(os(len))
+}
+
+fn os(len: u64) -> impl FnOnce(CallError) -> BackingError {
+    move |(call, source)| BackingError::Os { call, len, source }
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.whole.bytes {
+            Some(Owned::Anonymous { .. }) => "anonymous",
+            Some(Owned::File { .. }) => "file",
+            Some(Owned::Foreign { .. }) => "foreign",
+            None => "released",
+        };
+        f.debug_struct("Backing")
+            .field("kind", &kind)
+            .field("range", &self.range)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of backings and of the accesses to their bytes.
