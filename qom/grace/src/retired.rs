@@ -1,0 +1,162 @@
+//! What has been retired, and how many bytes of it there still are.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Counts what is retired and not yet disposed of. Outlives the domain as long as something retired does.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    items: AtomicU64,
+    bytes: AtomicU64,
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    room: Condvar,
+}
+
+impl Account {
+    pub(crate) fn items(&self) -> u64 {
+        self.items.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    fn open(&self, bytes: u64) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn close(&self, bytes: u64) {
+        self.items.fetch_sub(1, Ordering::Relaxed);
+        // ORDERING: sequentially consistent with `wait_until`, which counts itself before it reads the bytes: one of
+        // the two sees the other.
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.room.notify_all();
+        }
+    }
+
+    /// Waits until no more than `limit` bytes are retired, or until `deadline`. Whether it is so.
+    pub(crate) fn wait_until(&self, limit: u64, deadline: Instant) -> bool {
+        if self.bytes() <= limit {
+            return true;
+        }
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let enough = loop {
+            if self.bytes() <= limit {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            held = self
+                .room
+                .wait_timeout(held, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(held);
+        enough
+    }
+}
+
+/// What is to happen after the grace period.
+enum Payload {
+    Drop(Box<dyn Send>),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+/// Something that was retired: a value to drop or a function to call, once no reader can see it any more.
+///
+/// It counts as retired until it is disposed of, by [`run`](Self::run) or by being dropped; both do the same work.
+pub struct Retired {
+    payload: Option<Payload>,
+    bytes: u64,
+    what: &'static str,
+    account: Arc<Account>,
+}
+
+impl Retired {
+    pub(crate) fn value(
+        account: &Arc<Account>,
+        bytes: u64,
+        what: &'static str,
+        item: Box<dyn Send>,
+    ) -> Self {
+        Self::new(account, bytes, what, Payload::Drop(item))
+    }
+
+    pub(crate) fn call(
+        account: &Arc<Account>,
+        bytes: u64,
+        what: &'static str,
+        f: Box<dyn FnOnce() + Send>,
+    ) -> Self {
+        Self::new(account, bytes, what, Payload::Call(f))
+    }
+
+    fn new(account: &Arc<Account>, bytes: u64, what: &'static str, payload: Payload) -> Self {
+        account.open(bytes);
+        Self {
+            payload: Some(payload),
+            bytes,
+            what,
+            account: Arc::clone(account),
+        }
+    }
+
+    /// Disposes of it: drops the value, or calls the function.
+    ///
+    /// # Panics
+    /// If the value's `Drop` or the function panics. The bytes are given back all the same.
+    pub fn run(mut self) {
+        match self.payload.take() {
+            Some(Payload::Drop(item)) => drop(item),
+            Some(Payload::Call(f)) => f(),
+            None => {}
+        }
+    }
+
+    /// How many bytes it was said to hold when it was retired.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it was called when it was retired.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+}
+
+impl Drop for Retired {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.take() {
+            // A panic must not leave here: this may run while a batch is being dropped after another panic.
+            let outcome = catch_unwind(AssertUnwindSafe(|| match payload {
+                Payload::Drop(item) => drop(item),
+                Payload::Call(f) => f(),
+            }));
+            if outcome.is_err() {
+                tracing::error!(what = self.what, "disposing of a retired item panicked");
+            }
+        }
+        self.account.close(self.bytes);
+    }
+}
+
+impl fmt::Debug for Retired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retired")
+            .field("what", &self.what)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,371 @@
+//! A reader's slot: its word, and what its own thread keeps beside it.
+//!
+//! # Soundness
+//!
+//! A [`Slot`] is shared between its thread and the reclaimer, but most of it belongs to its thread: the fields of
+//! [`Own`] are plain cells. They are reached only through [`MySlot`], a copyable pointer that cannot leave its thread
+//! and that is made in one place, by `this_thread.rs`, for a slot that the calling thread has claimed and not released.
+//!
+//! * A slot has one owner at a time: `claim` takes it with a compare-exchange from free to taken (acquire), and
+//!   `release` gives it back (release), as the owner's last access.
+//! * A thread releases a slot only when no guard and no [`Reader`](crate::Reader) of it is left, so no `MySlot` that will be
+//!   used again outlives the claim. A guard that was leaked keeps the slot, and the section, for ever: somewhere there may be
+//!   a reference that was borrowed from it.
+//! * The memory of a slot lives as long as its domain's registry, which guards and readers borrow or keep; a thread's own list
+//!   holds a count besides.
+#![expect(
+    unsafe_code,
+    reason = "cells of one thread inside a structure that two threads share"
+)]
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_epoch::{Guard as Pin, LocalHandle};
+
+use crate::error::ReaderName;
+use crate::fork;
+use crate::protocol::{Clock, Word};
+
+/// Bits of [`Own::flags`]: what an outermost exit has to do besides.
+pub(crate) mod flag {
+    /// The engine pins something.
+    pub(crate) const PINS: u8 = 1;
+    /// The thread changed topology while too much was retired: it waits when it leaves.
+    pub(crate) const OWES_WAIT: u8 = 2;
+    /// The thread's destructors have run: the slot goes when its last user goes.
+    pub(crate) const LATE: u8 = 4;
+}
+
+/// The part of a slot that only its own thread touches.
+struct Own {
+    depth: Cell<u64>,
+    readers: Cell<u64>,
+    flags: Cell<u8>,
+    overloaded: Cell<bool>,
+    next: Cell<*const Slot>,
+    pinned: RefCell<Pinned>,
+}
+
+/// What an engine wants kept per reader. The pin goes before the handle.
+#[derive(Default)]
+struct Pinned {
+    pin: Option<Pin>,
+    handle: Option<LocalHandle>,
+}
+
+/// Who has the slot, for display.
+#[derive(Clone, Debug, Default)]
+struct Owner {
+    name: Option<Arc<str>>,
+    thread: u64,
+}
+
+/// One thread's place in one domain.
+#[repr(align(128))]
+pub(crate) struct Slot {
+    word: Word,
+    domain: u64,
+    own: Own,
+    taken: AtomicBool,
+    /// The domain is gone: the thread's list may drop its count.
+    closed: AtomicBool,
+    /// The thread has ended.
+    ended: AtomicBool,
+    /// In which process of a family of forks it was claimed.
+    generation: AtomicU64,
+    owner: Mutex<Owner>,
+}
+
+// SAFETY: `own` is the only part that is not `Sync`, and only the thread that claimed the slot reaches it (`MySlot`), or a
+// thread of a forked child in which the claiming thread does not exist (`disinherit`). The part that is not `Send`
+// (crossbeam's handle) is made, used and dropped by that thread, or leaked.
+unsafe impl Sync for Slot {}
+// SAFETY: as above. Dropping a slot elsewhere drops no handle: `release` and `forget_domain` took it out, or `Drop` leaks it.
+unsafe impl Send for Slot {}
+
+impl Slot {
+    fn new(domain: u64) -> Self {
+        Self {
+            word: Word::new(),
+            domain,
+            own: Own {
+                depth: Cell::new(0),
+                readers: Cell::new(0),
+                flags: Cell::new(0),
+                overloaded: Cell::new(false),
+                next: Cell::new(std::ptr::null()),
+                pinned: RefCell::default(),
+            },
+            taken: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            generation: AtomicU64::new(fork::generation()),
+            owner: Mutex::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn word(&self) -> &Word {
+        &self.word
+    }
+
+    #[inline]
+    pub(crate) fn domain(&self) -> u64 {
+        self.domain
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The slot's thread is the caller, as seen by a forked child: it is the one thread that lives on.
+    pub(crate) fn inherit(&self) {
+        self.generation.store(fork::generation(), Ordering::Relaxed);
+    }
+
+    fn name(&self) -> ReaderName {
+        let owner = self
+            .owner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        ReaderName {
+            name: owner.name,
+            thread: owner.thread,
+            waited_for: None,
+            thread_ended: self.ended.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // What is still here was left by a thread that ended with a leaked guard; it belongs to that thread.
+        std::mem::forget(self.own.pinned.take());
+    }
+}
+
+/// A slot as its own thread sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct MySlot<'a> {
+    slot: &'a Slot,
+    _stays: PhantomData<*const ()>,
+}
+
+impl<'a> MySlot<'a> {
+    /// # Safety
+    /// The calling thread has claimed `slot` and not released it, and does not use the result after it has.
+    #[inline]
+    pub(crate) unsafe fn new(slot: &'a Slot) -> Self {
+        Self {
+            slot,
+            _stays: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn slot(self) -> &'a Slot {
+        self.slot
+    }
+
+    #[inline]
+    pub(crate) fn depth(self) -> u64 {
+        self.slot.own.depth.get()
+    }
+
+    /// Enters a section, or one more.
+    #[inline]
+    pub(crate) fn enter(self, clock: &Clock) {
+        let own = &self.slot.own;
+        let depth = own.depth.get();
+        own.depth.set(depth + 1);
+        if depth == 0 {
+            self.slot.word.enter(clock);
+            if own.flags.get() & flag::PINS != 0 {
+                self.pin();
+            }
+        }
+    }
+
+    /// Leaves a section. What the outermost exit has to do besides (bits of [`flag`]) is for the caller.
+    #[inline]
+    #[must_use]
+    pub(crate) fn exit(self) -> u8 {
+        let own = &self.slot.own;
+        let depth = own.depth.get() - 1;
+        own.depth.set(depth);
+        if depth != 0 {
+            return 0;
+        }
+        self.slot.word.exit();
+        own.flags.get()
+    }
+
+    fn pin(self) {
+        let mut pinned = self.slot.own.pinned.borrow_mut();
+        let pin = pinned.handle.as_ref().map(LocalHandle::pin);
+        pinned.pin = pin;
+    }
+
+    /// Ends the engine's pin.
+    pub(crate) fn unpin(self) {
+        let pin = self.slot.own.pinned.borrow_mut().pin.take();
+        drop(pin);
+    }
+
+    pub(crate) fn has(self, bit: u8) -> bool {
+        self.slot.own.flags.get() & bit != 0
+    }
+
+    pub(crate) fn set(self, bit: u8) {
+        self.slot.own.flags.set(self.slot.own.flags.get() | bit);
+    }
+
+    pub(crate) fn clear(self, bit: u8) {
+        self.slot.own.flags.set(self.slot.own.flags.get() & !bit);
+    }
+
+    pub(crate) fn overloaded(self) -> &'a Cell<bool> {
+        &self.slot.own.overloaded
+    }
+
+    pub(crate) fn readers(self) -> &'a Cell<u64> {
+        &self.slot.own.readers
+    }
+
+    pub(crate) fn next(self) -> &'a Cell<*const Slot> {
+        &self.slot.own.next
+    }
+
+    pub(crate) fn is_unused(self) -> bool {
+        self.depth() == 0 && self.readers().get() == 0
+    }
+
+    /// Notes that the thread has ended, for those who ask who holds a section.
+    pub(crate) fn mark_ended(self) {
+        self.slot.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops what the engine wanted kept. For a slot that is released, or whose domain is gone.
+    pub(crate) fn detach(self) {
+        let pinned = self.slot.own.pinned.take();
+        drop(pinned);
+    }
+
+    /// Gives the slot back. Nothing may use it through this thread afterwards.
+    pub(crate) fn release(self) {
+        self.detach();
+        let own = &self.slot.own;
+        own.flags.set(0);
+        own.overloaded.set(false);
+        own.next.set(std::ptr::null());
+        // ORDERING: the last access of this owner; pairs with the acquire in `claim`.
+        self.slot.taken.store(false, Ordering::Release);
+    }
+}
+
+/// All slots of a domain. Grows to the largest number of threads that had one at a time, and keeps them until it goes.
+#[derive(Default)]
+pub(crate) struct Registry {
+    slots: Mutex<Vec<Arc<Slot>>>,
+}
+
+impl Registry {
+    /// Takes a free slot, or makes one, for the calling thread.
+    pub(crate) fn claim(
+        &self,
+        domain: u64,
+        handle: Option<LocalHandle>,
+        name: Option<Arc<str>>,
+        thread: u64,
+    ) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = slots.iter().find(|slot| {
+            // ORDERING: acquire pairs with `release`.
+            slot.taken
+                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        });
+        let slot = if let Some(slot) = free {
+            Arc::clone(slot)
+        } else {
+            let slot = Arc::new(Slot::new(domain));
+            slots.push(Arc::clone(&slot));
+            slot
+        };
+        slot.ended.store(false, Ordering::Relaxed);
+        slot.inherit();
+        *slot.owner.lock().unwrap_or_else(PoisonError::into_inner) = Owner { name, thread };
+        // This thread has just claimed it.
+        if handle.is_some() {
+            slot.own.flags.set(flag::PINS);
+        }
+        slot.own.pinned.borrow_mut().handle = handle;
+        slot
+    }
+
+    /// The slots there are now.
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Slot>> {
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many threads have a slot.
+    pub(crate) fn taken(&self) -> u64 {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .iter()
+            .map(|slot| u64::from(slot.taken.load(Ordering::Relaxed)))
+            .sum()
+    }
+
+    /// The reader whose section began first by the clock, and that clock value.
+    pub(crate) fn oldest(&self) -> Option<(u64, ReaderName)> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, slot) = slots
+            .iter()
+            .filter_map(|slot| Some((slot.word.section()?, slot)))
+            .min_by_key(|(since, _)| *since)?;
+        Some((since, slot.name()))
+    }
+
+    /// In a forked child: ends the sections of threads that do not exist here.
+    pub(crate) fn disinherit(&self) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots.iter() {
+            if slot.generation.load(Ordering::Relaxed) == fork::generation() {
+                continue;
+            }
+            // The owner does not exist in this process, and the caller holds the registry's lock, so nobody else is here.
+            let own = &slot.own;
+            own.depth.set(0);
+            own.readers.set(0);
+            own.flags.set(0);
+            own.overloaded.set(false);
+            own.next.set(std::ptr::null());
+            if let Ok(mut pinned) = own.pinned.try_borrow_mut() {
+                std::mem::forget(std::mem::take(&mut *pinned));
+                drop(pinned);
+                slot.word.exit();
+                slot.taken.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// The domain is gone: threads may forget their slots.
+    pub(crate) fn close(&self) {
+        for slot in self
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            slot.closed.store(true, Ordering::Release);
+        }
+    }
+}
