@@ -1,0 +1,89 @@
+//! What this thread is in the middle of: hooks, finalizers, listeners, transactions, the executor.
+//!
+//! A thread that is inside one of these may not wait for a withdrawal or a grace period: what it waits for could be
+//! waiting for it. The layers above say where they are with [`enter`]; the waiting calls ask [`innermost`].
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+/// A place in which waiting is forbidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A read section of this machine.
+    Guard,
+    /// An object's own code: init, unrealize, unparent hook, close of a handle.
+    Hook,
+    /// A finalizer.
+    Finalizer,
+    /// The machine's executor (a bottom half, a deferred drop).
+    Executor,
+    /// A topology transaction.
+    Transaction,
+    /// A listener.
+    Listener,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Guard => "a read section",
+            Self::Hook => "an object's hook",
+            Self::Finalizer => "a finalizer",
+            Self::Executor => "the machine's executor",
+            Self::Transaction => "a topology transaction",
+            Self::Listener => "a listener",
+        })
+    }
+}
+
+thread_local! {
+    static DEPTHS: [Cell<u32>; 6] = const { [const { Cell::new(0) }; 6] };
+}
+
+/// Says that this thread is inside `place` until the result is dropped.
+pub fn enter(place: Place) -> Inside {
+    let _ = DEPTHS.try_with(|d| d[place as usize].set(d[place as usize].get() + 1));
+    Inside(place, PhantomData)
+}
+
+/// How deep this thread is inside `place`.
+pub fn depth(place: Place) -> u32 {
+    DEPTHS.try_with(|d| d[place as usize].get()).unwrap_or(0)
+}
+
+/// The first place, in the order of [`Place`], that this thread is inside of.
+///
+/// Read sections are counted by their own machine and are not among the answers.
+pub fn innermost() -> Option<Place> {
+    [Place::Hook, Place::Finalizer, Place::Executor, Place::Transaction, Place::Listener]
+        .into_iter()
+        .find(|p| depth(*p) > 0)
+}
+
+/// A stay inside a [`Place`]; belongs to its thread.
+#[must_use]
+#[derive(Debug)]
+pub struct Inside(Place, PhantomData<*const ()>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = DEPTHS.try_with(|d| d[self.0 as usize].set(d[self.0 as usize].get() - 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_nest_and_end() {
+        assert_eq!(innermost(), None);
+        let hook = enter(Place::Hook);
+        let txn = enter(Place::Transaction);
+        assert_eq!(innermost(), Some(Place::Hook));
+        drop(hook);
+        assert_eq!(innermost(), Some(Place::Transaction));
+        drop(txn);
+        assert_eq!((innermost(), depth(Place::Hook)), (None, 0));
+    }
+}

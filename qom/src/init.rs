@@ -1,0 +1,71 @@
+//! Making an object: what its type's `init` is given.
+
+use crate::class::Class;
+use crate::error::CreateError;
+use crate::handle::{Child, Ref};
+use crate::machine::MachineInner;
+use crate::object::{Instance, Object, ObjectImpl};
+use crate::panics::{self, message};
+use std::sync::Arc;
+
+/// An object that is being made. `init` makes the parent part with [`Init::parent`] and then its own.
+pub struct Init<'a> {
+    object: &'a Arc<Object>,
+}
+
+impl Init<'_> {
+    /// The object that is being made: it can be given children already, but not be shown to anybody.
+    pub fn object(&self) -> &Object {
+        self.object
+    }
+
+    /// The parent type's part of the instance.
+    pub fn parent<P: ObjectImpl>(&mut self) -> P {
+        P::init(self)
+    }
+
+    /// Makes a child called `name` (`name[*]` takes the lowest free index).
+    ///
+    /// # Errors
+    /// The child's type is abstract, its init panicked, or the name is taken.
+    pub fn child<T: ObjectImpl>(&mut self, name: &str) -> Result<Child<T>, CreateError> {
+        create(self.object.machine_inner(), Class::of::<T>(), Some((self.object, name)), Class::of::<T>().init())
+            .map(|o| Ref::<T>::adopt(o).child())
+    }
+}
+
+/// Makes an object with `init`; the caller owns one user handle's worth of counts.
+pub(crate) fn create(
+    machine: &Arc<MachineInner>,
+    class: &'static Class,
+    parent: Option<(&Arc<Object>, &str)>,
+    init: impl FnOnce(&mut Init<'_>) -> Box<dyn Instance>,
+) -> Result<Arc<Object>, CreateError> {
+    if class.is_abstract() {
+        return Err(CreateError::Abstract(class.name().into()));
+    }
+    let object = machine.new_object(class)?;
+    // From here on the handle below stands for the counts of a new object: whatever goes wrong, dropping it withdraws
+    // the object and all children that its init has made.
+    let handle = Ref::<crate::RootObject>::adopt(object.clone());
+    let made = panics::catch(|| init(&mut Init { object: &object }));
+    match made {
+        Ok(instance) => object.set_instance(instance),
+        Err(panic) => {
+            return Err(CreateError::Panicked { type_name: class.name(), message: message(&*panic) });
+        }
+    }
+    for level in class.levels.iter().rev() {
+        if let Some(instance) = object.any_instance()
+            && let Err(panic) = panics::catch(|| (level.post_init)(instance))
+        {
+            return Err(CreateError::Panicked { type_name: level.level, message: message(&*panic) });
+        }
+    }
+    object.set_complete();
+    if let Some((parent, name)) = parent {
+        crate::tree::add_child(parent, name, &object)
+            .map_err(|source| CreateError::Place { type_name: class.name(), source })?;
+    }
+    Ok(handle.into_raw())
+}

@@ -1,0 +1,148 @@
+//! For the layers above: how they take part in withdrawals, hold objects and make objects with parameters.
+//!
+//! Device authors need none of this.
+
+pub use crate::context::{Inside, Place, depth, enter, innermost};
+pub use crate::hold::Hold;
+pub use crate::ledger::{Holder, Reason};
+
+use crate::class::Class;
+use crate::error::{CreateError, Gone};
+use crate::handle::{Child, Ref, WeakRef};
+use crate::init::Init;
+use crate::machine::MachineHandle;
+use crate::object::{Object, ObjectImpl};
+use crate::opened::{Handle, HandleId};
+use std::sync::Arc;
+
+/// A pointer that keeps an object's block of memory, and not the object.
+pub type Pointer = Arc<Object>;
+
+/// A layer's part in withdrawals of objects of some class: one hook for each phase.
+///
+/// `qom` runs the protocol without knowing what a region or a device is.
+#[derive(Debug)]
+pub struct LayerHooks {
+    /// The layer's name, for traces.
+    pub name: &'static str,
+    /// Step 0, for each object being marked, under the tree lock: only counts may be taken. Nothing may be called or dropped.
+    pub mark: Option<fn(&Pointer)>,
+    /// Step 1, once for the whole batch, on the thread that asked for the withdrawal: cut everything that leads a new access to
+    /// the objects. The batch holds objects of all classes, children before parents.
+    pub retract: Option<fn(&MachineHandle, &[Pointer])>,
+    /// Step 2, for each object, outside every lock.
+    pub close: Option<fn(&Pointer)>,
+}
+
+/// Whatever names an object: handles of all kinds, objects, and instances themselves.
+pub trait Target {
+    /// The object's block of memory.
+    ///
+    /// # Errors
+    /// The block is gone.
+    fn pointer(&self) -> Result<Pointer, Gone>;
+}
+
+impl Target for Object {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        Ok(Object::pointer(self))
+    }
+}
+impl Target for Pointer {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        Ok(self.clone())
+    }
+}
+impl<T: ObjectImpl> Target for Ref<T> {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        Ok(Object::pointer(self.object()))
+    }
+}
+impl<T: ObjectImpl> Target for Child<T> {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        self.pointer_opt().ok_or_else(|| Gone { object: T::NAME.into(), state: "gone" })
+    }
+}
+impl<T: ObjectImpl> Target for WeakRef<T> {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        self.pointer_opt().ok_or_else(|| Gone { object: T::NAME.into(), state: "gone" })
+    }
+}
+impl<T: ObjectImpl> Target for T {
+    fn pointer(&self) -> Result<Pointer, Gone> {
+        self.this().pointer()
+    }
+}
+
+/// The machine that an object belongs to.
+pub fn machine_of(object: &Object) -> MachineHandle {
+    MachineHandle(object.machine_inner().clone())
+}
+
+/// Whether two objects belong to one machine.
+pub fn same_machine(a: &Object, b: &Object) -> bool {
+    Arc::ptr_eq(a.machine_inner(), b.machine_inner())
+}
+
+/// Makes an object with parameters: like [`MachineHandle::create`], with `init` in the place of the type's own.
+///
+/// With `parent`, the object becomes its child called by the name given (`name[*]` takes the lowest free index).
+///
+/// # Errors
+/// As [`MachineHandle::create`]; and the parent refuses the child.
+#[track_caller]
+pub fn create_with<T: ObjectImpl>(
+    machine: &MachineHandle,
+    parent: Option<(&Pointer, &str)>,
+    init: impl FnOnce(&mut Init<'_>) -> T,
+) -> Result<Ref<T>, CreateError> {
+    crate::init::create(&machine.0, Class::of::<T>(), parent, |cx| Box::new(init(cx))).map(Ref::adopt)
+}
+
+/// Takes a handle out of its holder's list, because it has been closed.
+pub fn forget_opened(holder: &Pointer, id: HandleId) {
+    drop(crate::tree::forget(holder, id));
+}
+
+/// Marks the present end of the list of what is opened in `holder`'s name.
+pub fn opened_mark(holder: &Pointer) -> HandleId {
+    crate::tree::next_handle(holder)
+}
+
+/// Closes what was opened in `holder`'s name since `mark`, newest first; a close that panics is reported and the rest goes on.
+pub fn close_opened_since(holder: &Pointer, mark: HandleId) {
+    for handle in crate::tree::take_opened_since(holder, mark) {
+        crate::withdraw::close_one(holder, &*handle);
+    }
+}
+
+/// Opens a handle in the holder's name (see [`ObjectOps::open`](crate::ObjectOps::open)).
+///
+/// # Errors
+/// The holder is withdrawn, gone, or still in init.
+pub fn open(holder: &Pointer, handle: Arc<dyn Handle>) -> Result<HandleId, crate::TreeError> {
+    crate::tree::open(holder, handle)
+}
+
+/// Takes an object's parent away without withdrawing it, as a roll-back of an implicit parent.
+///
+/// False: the object has no parent, is withdrawn, or nobody would keep it.
+pub fn detach(object: &Pointer) -> bool {
+    let mut tree = object.machine_inner().tree.lock();
+    object.counts.detach() && tree.cut_parent(object.key)
+}
+
+/// The children of an object, oldest first.
+pub fn children_of(object: &Object) -> Vec<Pointer> {
+    object.machine_inner().tree.lock().children(object.key).cloned().collect()
+}
+
+/// The parent of an object.
+pub fn parent_of(object: &Object) -> Option<Pointer> {
+    object.machine_inner().tree.lock().parent_of(object.key).cloned()
+}
+
+/// Runs user code: a panic is reported with what it was and does not go on.
+pub fn run_hook(place: Place, what: &str, object: &Object, f: impl FnOnce()) -> bool {
+    crate::withdraw::run_hook(place, what, object, f)
+}

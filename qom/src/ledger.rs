@@ -1,0 +1,113 @@
+//! The reference ledger: who keeps whom alive, and why.
+//!
+//! Every object carries the list of its incoming counted edges; [`Graph`] is the picture of a whole machine made from them,
+//! and [`WhyAlive`] the part of it that explains one object.
+
+mod explain;
+mod graph;
+mod render;
+
+pub use explain::WhyAlive;
+pub use graph::{Graph, GraphEdge, GraphNode, NodeKind};
+
+use crate::object::Object;
+use parking_lot::Mutex;
+use std::panic::Location;
+use std::sync::{Arc, Weak};
+
+/// Why an edge exists. Layers declare constants of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reason(pub &'static str);
+
+impl Reason {
+    /// A user handle.
+    pub const USER_HANDLE: Self = Self("user handle");
+    /// Parent to child.
+    pub const CHILD: Self = Self("child");
+    /// A strong link.
+    pub const LINK: Self = Self("link");
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Who holds.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// An object.
+    Object(Weak<Object>),
+    /// Something that is no object: a view, a pin, a table.
+    Named(Arc<str>),
+    /// Code outside the machine: a stack, a thread, a field.
+    Outside,
+}
+
+impl Holder {
+    /// The object as a holder.
+    pub fn object(object: &Object) -> Self {
+        Self::Object(object.weak())
+    }
+    /// Something with a name as a holder.
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+/// One incoming edge.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    pub(crate) reason: Reason,
+    pub(crate) holder: Holder,
+    pub(crate) place: Option<&'static Location<'static>>,
+}
+
+/// Names an edge in its object's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EdgeId(u32);
+
+/// The incoming edges of one object that have a name.
+#[derive(Debug, Default)]
+pub(crate) struct Edges(Mutex<EdgeList>);
+
+#[derive(Debug, Default)]
+struct EdgeList {
+    slots: Vec<Option<Edge>>,
+    free: Vec<u32>,
+}
+
+impl Edges {
+    pub(crate) fn add(
+        &self,
+        reason: Reason,
+        holder: Holder,
+        place: Option<&'static Location<'static>>,
+    ) -> EdgeId {
+        let edge = Some(Edge { reason, holder, place });
+        let mut list = self.0.lock();
+        if let Some(at) = list.free.pop() {
+            list.slots[at as usize] = edge;
+            return EdgeId(at);
+        }
+        list.slots.push(edge);
+        // The counts of an object stop far below 2^32 (`counts.rs`), so the index fits.
+        EdgeId(u32::try_from(list.slots.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn remove(&self, id: EdgeId) {
+        let mut list = self.0.lock();
+        let gone = list.slots.get_mut(id.0 as usize).and_then(Option::take);
+        if gone.is_some() {
+            list.free.push(id.0);
+        }
+        drop(list);
+        // Outside the lock: the holder's weak pointer may be the last thing that keeps its block of memory.
+        drop(gone);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Edge> {
+        self.0.lock().slots.iter().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,330 @@
+//! The object: identity, class, counts and instance; and the traits by which a type is declared.
+
+use crate::class::{Class, ClassData, ClassInit};
+use crate::counts::{Counts, CountsNow};
+use crate::error::PropertyError;
+use crate::handle::Child;
+use crate::init::Init;
+use crate::ledger::Edges;
+use crate::machine::MachineInner;
+use crate::property::Value;
+use crate::tree::TreeKey;
+use crate::withdraw::Ticket;
+use downcast_rs::{DowncastSync, impl_downcast};
+use std::any::TypeId;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// How a type is declared: name, parent, class data. Written by [`object_type!`](crate::object_type).
+pub trait ObjectType: Sized + Send + Sync + 'static {
+    /// The parent type, whose instance is a field of this one.
+    type Parent: ObjectImpl;
+    /// What this level keeps per class: virtual methods that subclasses may override.
+    type Class: ClassData + Default;
+    /// The type's name: letters, digits, `-`, `_`, `.`.
+    const NAME: &'static str;
+    /// Whether only subclasses have instances.
+    const ABSTRACT: bool = false;
+    /// The parent's part of this instance.
+    fn parent(&self) -> &Self::Parent;
+    /// Class set-up that the declaring macro adds on the type's behalf.
+    fn install(_class: &mut ClassInit<'_>) {}
+
+    /// A child handle to the object that this is the instance of: for an object's own code.
+    fn this(&self) -> Child<Self>
+    where
+        Self: ObjectImpl,
+    {
+        Child::from_weak(root_of(self).me.clone())
+    }
+}
+
+/// What a type does at each station of an instance's life.
+///
+/// Order (QEMU's): `init` from the root type to the leaf, `post_init` leaf to root; at the end `unparent` and then
+/// `finalize`, both leaf to root.
+pub trait ObjectImpl: ObjectType {
+    /// Makes the instance. The parent part is made with [`Init::parent`]; children and regions may be made here, but nothing
+    /// is opened, mapped or put into a container of somebody else: introspection makes objects and throws them away.
+    fn init(cx: &mut Init<'_>) -> Self;
+    /// Overrides virtual methods, declares interfaces and properties. Must not have side effects.
+    fn class_init(_class: &mut ClassInit<'_>) {}
+    /// The object is complete.
+    fn post_init(&self) {}
+    /// The object is being withdrawn: no new access reaches it, everything opened in its name has been closed, it
+    /// still has its parent. Runs outside every lock.
+    fn unparent(&self) {}
+    /// The object is about to go. No handle to it can be made any more; its regions are finalized. Runs on the executor.
+    fn finalize(&self) {}
+}
+
+/// An instance of any type.
+pub trait Instance: DowncastSync {
+    /// The part of this instance that belongs to type `level`.
+    fn level(&self, level: TypeId) -> Option<&dyn Instance>;
+}
+impl_downcast!(sync Instance);
+
+impl<T: ObjectImpl> Instance for T {
+    #[inline]
+    fn level(&self, level: TypeId) -> Option<&dyn Instance> {
+        if level == TypeId::of::<T>() {
+            Some(self)
+        } else if TypeId::of::<T>() == TypeId::of::<RootObject>() {
+            None
+        } else {
+            self.parent().level(level)
+        }
+    }
+}
+
+/// The part of `instance` that belongs to type `T`.
+#[inline]
+pub(crate) fn level_of<T: ObjectImpl>(instance: &dyn Instance) -> Option<&T> {
+    // The common case first: `T` is the instance's own type.
+    if let Some(own) = instance.downcast_ref::<T>() {
+        return Some(own);
+    }
+    instance.level(TypeId::of::<T>())?.downcast_ref::<T>()
+}
+
+fn root_of<T: ObjectImpl>(instance: &T) -> &RootObject {
+    // INVARIANT: every hierarchy ends at the root, see `Instance::level`.
+    level_of::<RootObject>(instance).expect("every type inherits from the root")
+}
+
+/// The root of all types, `object`: it knows which object it is part of.
+#[derive(Debug)]
+pub struct RootObject {
+    me: Weak<Object>,
+}
+
+impl ObjectType for RootObject {
+    type Parent = RootObject;
+    type Class = ();
+    const NAME: &'static str = "object";
+    const ABSTRACT: bool = true;
+    fn parent(&self) -> &RootObject {
+        self
+    }
+}
+
+impl ObjectImpl for RootObject {
+    fn init(cx: &mut Init<'_>) -> Self {
+        Self { me: cx.object().me.clone() }
+    }
+}
+
+/// Identifies an object for the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(pub u64);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// An object: identity, class, the two counts, the instance.
+///
+/// A `&Object` says nothing about whether the object still lives; [`Object::is_withdrawn`] and
+/// [`Object::is_finalized`] do. What keeps it alive are [`Ref`](crate::Ref)s, its parent, and the edges in the ledger.
+pub struct Object {
+    id: ObjectId,
+    me: Weak<Object>,
+    class: &'static Class,
+    pub(crate) counts: Counts,
+    machine: Arc<MachineInner>,
+    pub(crate) key: TreeKey,
+    instance: OnceLock<Box<dyn Instance>>,
+    complete: AtomicBool,
+    pub(crate) edges: Edges,
+    pub(crate) withdrawal: OnceLock<Ticket>,
+    /// The path it had when it was withdrawn.
+    pub(crate) last_path: OnceLock<String>,
+}
+
+impl Object {
+    pub(crate) fn new(machine: &Arc<MachineInner>, class: &'static Class, key: TreeKey) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            // ORDERING: Relaxed: only uniqueness matters.
+            id: ObjectId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            me: me.clone(),
+            class,
+            counts: Counts::new(),
+            machine: machine.clone(),
+            key,
+            instance: OnceLock::new(),
+            complete: AtomicBool::new(false),
+            edges: Edges::default(),
+            withdrawal: OnceLock::new(),
+            last_path: OnceLock::new(),
+        })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// Its type.
+    pub fn class(&self) -> &'static Class {
+        self.class
+    }
+
+    /// The instance, seen as type `T` or as an ancestor; none while it is being made, or where it is no `T`.
+    #[inline]
+    pub fn instance<T: ObjectImpl>(&self) -> Option<&T> {
+        level_of::<T>(&**self.instance.get()?)
+    }
+
+    /// The instance of whatever type.
+    #[inline]
+    pub fn any_instance(&self) -> Option<&dyn Instance> {
+        self.instance.get().map(|i| &**i)
+    }
+
+    /// The instance, seen through interface `I`.
+    pub fn interface<I: ?Sized + 'static>(&self) -> Option<&I> {
+        self.class.interface::<I>(&**self.instance.get()?)
+    }
+
+    /// The two counts and the flags, at this moment.
+    pub fn counts(&self) -> CountsNow {
+        self.counts.now()
+    }
+
+    /// Whether its withdrawal has begun.
+    #[inline]
+    pub fn is_withdrawn(&self) -> bool {
+        self.counts.now().is_withdrawn()
+    }
+
+    /// Whether its finalizer has run or is running.
+    pub fn is_finalized(&self) -> bool {
+        self.counts.now().is_finalized()
+    }
+
+    /// Whether init and post-init are done.
+    pub fn is_complete(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `set_complete`.
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// The canonical path, `/machine/a/b`; none where the object is not below the root. Takes the tree lock.
+    pub fn path(&self) -> Option<String> {
+        self.machine.tree.lock().path(self.key)
+    }
+
+    /// A name for messages: the path, the path it had, or type and id.
+    pub fn describe(&self) -> String {
+        if let Some(path) = self.path() {
+            return path;
+        }
+        match self.last_path.get() {
+            Some(path) => format!("{path} (withdrawn)"),
+            None => format!("{}#{}", self.class.name(), self.id.0),
+        }
+    }
+
+    /// The path it has or had, for events and explanations.
+    pub(crate) fn describe_last(&self) -> String {
+        self.last_path.get().cloned().unwrap_or_else(|| self.describe())
+    }
+
+    /// The name of the machine it belongs to.
+    pub fn machine_name(&self) -> &str {
+        self.machine.name()
+    }
+
+    /// Reads a property. Any thread.
+    ///
+    /// # Errors
+    /// There is no such property, or it has no getter.
+    pub fn property(&self, name: &str) -> Result<Value, PropertyError> {
+        crate::property::get(self, name)
+    }
+
+    /// Writes a property. Any thread; devices refuse it once they are realized.
+    ///
+    /// # Errors
+    /// There is no such property, it has no setter, the value has the wrong type or is refused.
+    pub fn set_property(&self, name: &str, value: impl Into<Value>) -> Result<(), PropertyError> {
+        crate::property::set(self, name, value.into())
+    }
+
+    pub(crate) fn machine_inner(&self) -> &Arc<MachineInner> {
+        &self.machine
+    }
+
+    pub(crate) fn pointer(&self) -> Arc<Object> {
+        // INVARIANT: a `&Object` is always borrowed from an `Arc` (`new_cyclic` is the only constructor, and the object is not
+        // handed out before it returns).
+        self.me.upgrade().expect("a borrowed object is kept by somebody")
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Object> {
+        self.me.clone()
+    }
+
+    pub(crate) fn set_instance(&self, instance: Box<dyn Instance>) {
+        let fresh = self.instance.set(instance).is_ok();
+        debug_assert!(fresh, "an instance is made once");
+    }
+
+    pub(crate) fn set_complete(&self) {
+        // ORDERING: Release: whoever sees the object complete sees its instance and its children.
+        self.complete.store(true, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object")
+            .field("id", &self.id.0)
+            .field("type", &self.class.name())
+            .field("counts", &self.counts.now())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Declares an object type: its name, its parent field, and where wanted its class data.
+///
+/// ```
+/// use qom::{Init, Machine, ObjectImpl, RootObject};
+///
+/// pub struct Lamp { object: RootObject, watts: u32 }
+///
+/// qom::object_type! { Lamp("lamp") { object: RootObject } }
+///
+/// impl ObjectImpl for Lamp {
+///     fn init(cx: &mut Init<'_>) -> Self {
+///         Self { object: cx.parent(), watts: 8 }
+///     }
+/// }
+///
+/// let machine = Machine::new("demo");
+/// let lamp = machine.create::<Lamp>()?;
+/// assert_eq!(lamp.watts, 8);
+/// # Ok::<(), qom::CreateError>(())
+/// ```
+#[macro_export]
+macro_rules! object_type {
+    ($ty:ident ($name:expr) { $field:ident : $parent:ty } $(class $class:ty)? $(, install $install:expr)* $(,)?) => {
+        impl $crate::ObjectType for $ty {
+            type Parent = $parent;
+            $crate::object_type!(@class $($class)?);
+            const NAME: &'static str = $name;
+            fn parent(&self) -> &Self::Parent { &self.$field }
+            fn install(_class: &mut $crate::ClassInit<'_>) { $( ($install)(_class); )* }
+        }
+    };
+    (abstract $ty:ident ($name:expr) { $field:ident : $parent:ty } $(class $class:ty)? $(, install $install:expr)* $(,)?) => {
+        impl $crate::ObjectType for $ty {
+            type Parent = $parent;
+            $crate::object_type!(@class $($class)?);
+            const NAME: &'static str = $name;
+            const ABSTRACT: bool = true;
+            fn parent(&self) -> &Self::Parent { &self.$field }
+            fn install(_class: &mut $crate::ClassInit<'_>) { $( ($install)(_class); )* }
+        }
+    };
+    (@class) => { type Class = (); };
+    (@class $class:ty) => { type Class = $class; };
+}

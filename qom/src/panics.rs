@@ -1,0 +1,22 @@
+//! Catching panics of user code: one misbehaving hook must not keep the others from running.
+//!
+//! In a program built with `panic = "abort"` nothing can be caught: a panic in a hook ends the process, as it would
+//! anywhere else; no structure of ours is left half-changed for anybody to see.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs user code. Unwind safety is ours to argue: no lock of ours is held and no structure is half-changed while
+/// user code runs, so there is nothing of ours that a panic could leave broken.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+/// The text of a panic.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a text".to_owned())
+}

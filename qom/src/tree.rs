@@ -1,0 +1,330 @@
+//! The object tree of a machine: parents, children, names, and what each object has opened and linked.
+//!
+//! One arena under one lock, the machine's innermost: nothing is called under it and nothing is dropped under it that could
+//! run somebody's code. Whoever adds a child, a handle or a link tests the withdrawn mark under it, and step 0 of a
+//! withdrawal sets the mark under it, so nothing slips in behind.
+
+use crate::error::{Gone, TreeError};
+use crate::hold::Hold;
+use crate::object::Object;
+use crate::opened::{Handle, HandleId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+pub(crate) type TreeKey = usize;
+
+/// What one object has in the tree.
+pub(crate) struct Node {
+    pub(crate) object: Arc<Object>,
+    parent: Option<(TreeKey, u64)>,
+    name: Arc<str>,
+    /// By age.
+    children: BTreeMap<u64, TreeKey>,
+    names: HashMap<Arc<str>, u64>,
+    indices: HashMap<String, IndexPool>,
+    opened: Vec<(HandleId, Arc<dyn Handle>)>,
+    links: Vec<(Arc<str>, Hold)>,
+}
+
+/// The free indices of `name[*]`.
+#[derive(Default)]
+struct IndexPool {
+    next: u32,
+    free: BTreeSet<u32>,
+}
+
+/// The arena.
+#[derive(Default)]
+pub(crate) struct Tree {
+    nodes: Vec<Option<Node>>,
+    free: Vec<TreeKey>,
+    next_age: u64,
+    next_handle: u64,
+}
+
+impl Tree {
+    /// A place for an object that is about to be made.
+    pub(crate) fn reserve(&mut self) -> TreeKey {
+        self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(None);
+            self.nodes.len() - 1
+        })
+    }
+
+    pub(crate) fn fill(&mut self, key: TreeKey, object: Arc<Object>) {
+        self.nodes[key] = Some(Node {
+            object,
+            parent: None,
+            name: Arc::from(""),
+            children: BTreeMap::new(),
+            names: HashMap::new(),
+            indices: HashMap::new(),
+            opened: Vec::new(),
+            links: Vec::new(),
+        });
+    }
+
+    /// Takes a finalized object's node out. The caller drops it outside the lock.
+    pub(crate) fn remove(&mut self, key: TreeKey) -> Option<Node> {
+        let node = self.nodes.get_mut(key)?.take();
+        if node.is_some() {
+            self.free.push(key);
+        }
+        node
+    }
+
+    pub(crate) fn node(&self, key: TreeKey) -> Option<&Node> {
+        self.nodes.get(key)?.as_ref()
+    }
+
+    fn node_mut(&mut self, key: TreeKey) -> Option<&mut Node> {
+        self.nodes.get_mut(key)?.as_mut()
+    }
+
+    /// All objects, in no particular order.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.nodes.iter().flatten().map(|n| &n.object)
+    }
+
+    /// The canonical path; none where the object is not below a root called by a name.
+    pub(crate) fn path(&self, key: TreeKey) -> Option<String> {
+        let mut parts = Vec::new();
+        let mut node = self.node(key)?;
+        while let Some((parent, _)) = node.parent {
+            parts.push(node.name.clone());
+            node = self.node(parent)?;
+        }
+        // The root of the machine is the one object without a parent that has a name.
+        if node.name.is_empty() {
+            return None;
+        }
+        parts.push(node.name.clone());
+        let mut path = String::new();
+        for part in parts.iter().rev() {
+            let _ = write!(path, "/{part}");
+        }
+        Some(path)
+    }
+
+    pub(crate) fn name_root(&mut self, key: TreeKey, name: &str) {
+        if let Some(node) = self.node_mut(key) {
+            node.name = Arc::from(name);
+        }
+    }
+
+    pub(crate) fn parent_of(&self, key: TreeKey) -> Option<&Arc<Object>> {
+        let (parent, _) = self.node(key)?.parent?;
+        Some(&self.node(parent)?.object)
+    }
+
+    pub(crate) fn name_of(&self, key: TreeKey) -> Option<Arc<str>> {
+        self.node(key).map(|n| n.name.clone())
+    }
+
+    /// Children, oldest first.
+    pub(crate) fn children(&self, key: TreeKey) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
+        self.node(key)
+            .into_iter()
+            .flat_map(|n| n.children.values())
+            .filter_map(|k| self.node(*k).map(|n| &n.object))
+    }
+
+    pub(crate) fn child_named(&self, key: TreeKey, name: &str) -> Option<&Arc<Object>> {
+        let node = self.node(key)?;
+        let child = node.children.get(node.names.get(name)?)?;
+        self.node(*child).map(|n| &n.object)
+    }
+
+    /// The lowest free `base[index]` under `key`.
+    fn free_name(&mut self, key: TreeKey, base: &str) -> (String, u32) {
+        let Some(Node { indices, names, .. }) = self.node_mut(key) else { return (format!("{base}[0]"), 0) };
+        let pool = indices.entry(base.into()).or_default();
+        loop {
+            let index = pool.free.pop_first().unwrap_or_else(|| {
+                pool.next += 1;
+                pool.next - 1
+            });
+            let name = format!("{base}[{index}]");
+            // A name that somebody chose by hand is skipped; it comes back to the pool when it is freed.
+            if !names.contains_key(name.as_str()) {
+                return (name, index);
+            }
+        }
+    }
+
+    fn is_below(&self, mut key: TreeKey, ancestor: TreeKey) -> bool {
+        loop {
+            if key == ancestor {
+                return true;
+            }
+            match self.node(key).and_then(|n| n.parent) {
+                Some((parent, _)) => key = parent,
+                None => return false,
+            }
+        }
+    }
+
+    /// Takes the edge to the parent out; true: there was one.
+    pub(crate) fn cut_parent(&mut self, key: TreeKey) -> bool {
+        let Some(node) = self.node_mut(key) else { return false };
+        let Some((parent, age)) = node.parent.take() else { return false };
+        let name = std::mem::replace(&mut node.name, Arc::from(""));
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children.remove(&age);
+            parent.names.remove(&name);
+            if let Some((base, index)) = split_index(&name)
+                && let Some(pool) = parent.indices.get_mut(base)
+            {
+                pool.free.insert(index);
+            }
+        }
+        true
+    }
+
+    pub(crate) fn take_opened(&mut self, key: TreeKey) -> Vec<(HandleId, Arc<dyn Handle>)> {
+        self.node_mut(key).map(|n| std::mem::take(&mut n.opened)).unwrap_or_default()
+    }
+
+    pub(crate) fn take_links(&mut self, key: TreeKey) -> Vec<(Arc<str>, Hold)> {
+        self.node_mut(key).map(|n| std::mem::take(&mut n.links)).unwrap_or_default()
+    }
+
+    pub(crate) fn links(&self, key: TreeKey) -> impl Iterator<Item = (&Arc<str>, &Hold)> {
+        self.node(key).into_iter().flat_map(|n| n.links.iter().map(|(name, hold)| (name, hold)))
+    }
+
+    pub(crate) fn opened(&self, key: TreeKey) -> &[(HandleId, Arc<dyn Handle>)] {
+        self.node(key).map_or(&[], |n| &n.opened)
+    }
+
+    fn describe(&self, object: &Object) -> String {
+        self.path(object.key)
+            .or_else(|| object.last_path.get().map(|p| format!("{p} (withdrawn)")))
+            .unwrap_or_else(|| format!("{}#{}", object.class().name(), object.id().0))
+    }
+}
+
+/// `base[7]` → `("base", 7)`.
+fn split_index(name: &str) -> Option<(&str, u32)> {
+    let (base, rest) = name.strip_suffix(']')?.rsplit_once('[')?;
+    Some((base, rest.parse().ok()?))
+}
+
+fn legal_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
+}
+
+/// Adds `child` under `parent`; `name[*]` takes the lowest free index. Gives the name.
+pub(crate) fn add_child(parent: &Arc<Object>, name: &str, child: &Arc<Object>) -> Result<Arc<str>, TreeError> {
+    if !Arc::ptr_eq(parent.machine_inner(), child.machine_inner()) {
+        return Err(TreeError::OtherMachine {
+            parent: parent.describe(),
+            parent_machine: parent.machine_name().into(),
+            child: child.describe(),
+            child_machine: child.machine_name().into(),
+        });
+    }
+    let mut tree = parent.machine_inner().tree.lock();
+    let tree = &mut *tree;
+    if !legal_name(name) {
+        return Err(TreeError::IllegalName { parent: tree.describe(parent), name: name.into() });
+    }
+    if parent.is_withdrawn() || tree.node(parent.key).is_none() {
+        return Err(TreeError::ParentWithdrawn { parent: tree.describe(parent), child: tree.describe(child) });
+    }
+    if tree.is_below(parent.key, child.key) {
+        return Err(TreeError::Loop { parent: tree.describe(parent), child: tree.describe(child) });
+    }
+    let Some(base) = name.strip_suffix("[*]") else { return place(tree, parent, name, child) };
+    let (name, index) = tree.free_name(parent.key, base);
+    let placed = place(tree, parent, &name, child);
+    if placed.is_err()
+        && let Some(pool) = tree.node_mut(parent.key).and_then(|n| n.indices.get_mut(base))
+    {
+        pool.free.insert(index);
+    }
+    placed
+}
+
+fn place(tree: &mut Tree, parent: &Arc<Object>, name: &str, child: &Arc<Object>) -> Result<Arc<str>, TreeError> {
+    if tree.node(parent.key).is_some_and(|n| n.names.contains_key(name)) {
+        return Err(TreeError::NameTaken { parent: tree.describe(parent), name: name.into() });
+    }
+    if let Err(now) = child.counts.set_parented() {
+        return Err(if now.is_parented() {
+            TreeError::HasParent {
+                child: tree.describe(child),
+                parent: tree.describe(parent),
+                current: tree.parent_of(child.key).map_or_else(String::new, |p| tree.describe(p)),
+            }
+        } else {
+            TreeError::ChildWithdrawn { parent: tree.describe(parent), child: tree.describe(child) }
+        });
+    }
+    let age = tree.next_age;
+    tree.next_age += 1;
+    let name: Arc<str> = Arc::from(name);
+    let node = tree.node_mut(parent.key).expect("the caller saw the parent");
+    node.children.insert(age, child.key);
+    node.names.insert(name.clone(), age);
+    let node = tree.node_mut(child.key).expect("an object that is not finalized is in the arena");
+    node.parent = Some((parent.key, age));
+    node.name = name.clone();
+    Ok(name)
+}
+
+/// Opens `handle` in the name of `holder`.
+pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
+    let mut tree = holder.machine_inner().tree.lock();
+    if !holder.is_complete() {
+        return Err(TreeError::DuringInit { holder: tree.describe(holder), what: handle.describe() });
+    }
+    if holder.is_withdrawn() {
+        return Err(TreeError::ParentWithdrawn { parent: tree.describe(holder), child: handle.describe() });
+    }
+    let id = HandleId(tree.next_handle);
+    tree.next_handle += 1;
+    match tree.node_mut(holder.key) {
+        Some(node) => node.opened.push((id, handle)),
+        None => return Err(TreeError::Gone(Gone { object: tree.describe(holder), state: "gone" })),
+    }
+    Ok(id)
+}
+
+/// Forgets a handle that has been or is being closed; gives it to be dropped outside the lock.
+pub(crate) fn forget(holder: &Arc<Object>, id: HandleId) -> Option<Arc<dyn Handle>> {
+    let mut tree = holder.machine_inner().tree.lock();
+    let opened = &mut tree.node_mut(holder.key)?.opened;
+    let at = opened.iter().rposition(|(i, _)| *i == id)?;
+    Some(opened.remove(at).1)
+}
+
+/// Handles opened since `mark`, newest first, taken out of the holder's list.
+pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc<dyn Handle>> {
+    let mut tree = holder.machine_inner().tree.lock();
+    let Some(node) = tree.node_mut(holder.key) else { return Vec::new() };
+    let at = node.opened.partition_point(|(i, _)| i.0 < mark.0);
+    node.opened.split_off(at).into_iter().rev().map(|(_, h)| h).collect()
+}
+
+/// The id that the next opened handle will have.
+pub(crate) fn next_handle(holder: &Arc<Object>) -> HandleId {
+    HandleId(holder.machine_inner().tree.lock().next_handle)
+}
+
+/// Sets or (with `None`) clears a strong link; gives the old one to be dropped outside the lock.
+pub(crate) fn set_link(source: &Arc<Object>, name: &str, target: Option<Hold>) -> Result<Option<Hold>, TreeError> {
+    let mut tree = source.machine_inner().tree.lock();
+    if source.is_withdrawn() && target.is_some() {
+        return Err(TreeError::ParentWithdrawn { parent: tree.describe(source), child: format!("link {name}") });
+    }
+    let Some(node) = tree.node_mut(source.key) else {
+        return Err(TreeError::Gone(Gone { object: tree.describe(source), state: "gone" }));
+    };
+    let old = node.links.iter().position(|(n, _)| &**n == name).map(|at| node.links.remove(at).1);
+    if let Some(hold) = target {
+        node.links.push((Arc::from(name), hold));
+    }
+    Ok(old)
+}
