@@ -139,7 +139,11 @@ impl Class {
     pub(crate) fn build<T: ObjectImpl>() -> Result<Class, TypeError> {
         check_name::<T>()?;
         let is_root = TypeId::of::<T>() == TypeId::of::<RootObject>();
-        let parent = if is_root { None } else { Some(register::<T::Parent>()?) };
+        let parent = if is_root {
+            None
+        } else {
+            Some(register::<T::Parent>()?)
+        };
         let mut class = Class {
             name: T::NAME,
             rust_name: type_name::<T>(),
@@ -147,13 +151,17 @@ impl Class {
             parent,
             is_abstract: T::ABSTRACT,
             init: |cx| Box::new(T::init(cx)),
-            data: parent.map_or_else(HashMap::new, |p| p.data.iter().map(|(k, v)| (*k, (**v).copy())).collect()),
+            data: parent.map_or_else(HashMap::new, |p| {
+                p.data.iter().map(|(k, v)| (*k, (**v).copy())).collect()
+            }),
             interfaces: parent.map_or_else(HashMap::new, |p| p.interfaces.clone()),
             properties: parent.map_or_else(BTreeMap::new, |p| p.properties.clone()),
             levels: parent.map_or_else(Vec::new, |p| p.levels.clone()),
             layers: parent.map_or_else(Vec::new, |p| p.layers.clone()),
         };
-        class.data.insert(TypeId::of::<T>(), Box::new(T::Class::default()));
+        class
+            .data
+            .insert(TypeId::of::<T>(), Box::new(T::Class::default()));
         class.levels.push(LevelHooks {
             level: T::NAME,
             post_init: |i| with_level::<T>(i, T::post_init),
@@ -169,7 +177,10 @@ impl Class {
 
 impl std::fmt::Debug for Class {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Class").field("name", &self.name).field("rust", &self.rust_name).finish_non_exhaustive()
+        f.debug_struct("Class")
+            .field("name", &self.name)
+            .field("rust", &self.rust_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,9 +212,16 @@ impl ClassInit<'_> {
     }
 
     /// Declares that instances can be seen as `I`, through level `T`. A subclass may declare it again to override.
-    pub fn interface<I: ?Sized + 'static, T: ObjectImpl>(&mut self, cast: fn(&T) -> &I) -> &mut Self {
-        let caster = InterfaceCaster::<I>(Box::new(move |instance| crate::object::level_of::<T>(instance).map(cast)));
-        self.class.interfaces.insert(TypeId::of::<I>(), Arc::new(caster));
+    pub fn interface<I: ?Sized + 'static, T: ObjectImpl>(
+        &mut self,
+        cast: fn(&T) -> &I,
+    ) -> &mut Self {
+        let caster = InterfaceCaster::<I>(Box::new(move |instance| {
+            crate::object::level_of::<T>(instance).map(cast)
+        }));
+        self.class
+            .interfaces
+            .insert(TypeId::of::<I>(), Arc::new(caster));
         self
     }
 
@@ -214,7 +232,11 @@ impl ClassInit<'_> {
     pub fn property(&mut self, property: Property) -> &mut Self {
         let name = property.name();
         let clash = self.class.properties.insert(name, Arc::new(property));
-        assert!(clash.is_none(), "type `{}` declares property `{name}` twice", self.class.name);
+        assert!(
+            clash.is_none(),
+            "type `{}` declares property `{name}` twice",
+            self.class.name
+        );
         self
     }
 
@@ -255,7 +277,11 @@ pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
     let class = Class::build::<T>()?;
     let registry = REGISTRY.load_full();
     if let Some(old) = registry.by_name.get(T::NAME) {
-        return Err(TypeError::NameTaken { name: T::NAME.into(), old: old.rust_name, new: type_name::<T>() });
+        return Err(TypeError::NameTaken {
+            name: T::NAME.into(),
+            old: old.rust_name,
+            new: type_name::<T>(),
+        });
     }
     // One class lives for the whole process: types are global, there are as many as the program names.
     let class: &'static Class = Box::leak(Box::new(class));
@@ -271,7 +297,12 @@ pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
 /// # Errors
 /// Nobody registered the name (a type registers itself at its first use, or with [`register`]).
 pub fn class_named(name: &str) -> Result<&'static Class, TypeError> {
-    REGISTRY.load().by_name.get(name).copied().ok_or_else(|| TypeError::Unknown { name: name.into() })
+    REGISTRY
+        .load()
+        .by_name
+        .get(name)
+        .copied()
+        .ok_or_else(|| TypeError::Unknown { name: name.into() })
 }
 
 /// All registered types, sorted by name.
@@ -286,6 +317,15 @@ fn check_name<T: ObjectImpl>() -> Result<(), TypeError> {
     let name = T::NAME;
     let legal = name.len() >= 2
         && name.starts_with(|c: char| c.is_ascii_alphanumeric() && c != '0')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if legal { Ok(()) } else { Err(TypeError::IllegalName { name: name.into(), rust: type_name::<T>() }) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if legal {
+        Ok(())
+    } else {
+        Err(TypeError::IllegalName {
+            name: name.into(),
+            rust: type_name::<T>(),
+        })
+    }
 }

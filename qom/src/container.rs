@@ -13,6 +13,8 @@ crate::object_type! { Container("container") { object: RootObject } }
 
 impl ObjectImpl for Container {
     fn init(cx: &mut Init<'_>) -> Self {
-        Self { object: cx.parent() }
+        Self {
+            object: cx.parent(),
+        }
     }
 }

@@ -55,9 +55,15 @@ pub fn depth(place: Place) -> u32 {
 ///
 /// Read sections are counted by their own machine and are not among the answers.
 pub fn innermost() -> Option<Place> {
-    [Place::Hook, Place::Finalizer, Place::Executor, Place::Transaction, Place::Listener]
-        .into_iter()
-        .find(|p| depth(*p) > 0)
+    [
+        Place::Hook,
+        Place::Finalizer,
+        Place::Executor,
+        Place::Transaction,
+        Place::Listener,
+    ]
+    .into_iter()
+    .find(|p| depth(*p) > 0)
 }
 
 /// A stay inside a [`Place`]; belongs to its thread.

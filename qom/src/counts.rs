@@ -56,7 +56,7 @@ impl CountsNow {
 /// What the dropper of a user handle has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Dropped {
+pub(crate) enum Dropped {
     /// Nothing: others hold the object.
     Kept,
     /// The word has been marked withdrawn; the dropper still owns one storage count: withdraw, then release it.
@@ -67,16 +67,16 @@ pub enum Dropped {
 
 /// The word.
 #[derive(Debug)]
-pub struct Counts(AtomicU64);
+pub(crate) struct Counts(AtomicU64);
 
 impl Counts {
     /// A new object: one user handle, no parent.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU64::new(USER_ONE | STORAGE_ONE))
     }
 
     /// Reads the word.
-    pub fn now(&self) -> CountsNow {
+    pub(crate) fn now(&self) -> CountsNow {
         // ORDERING: Acquire pairs with the Release of whoever set a flag that the caller acts on.
         CountsNow(self.0.load(Ordering::Acquire))
     }
@@ -85,7 +85,7 @@ impl Counts {
     ///
     /// # Panics
     /// When about 2^27 handles or 2^31 counts exist: something leaks them in a loop, and going on would wrap.
-    pub fn clone_user(&self) {
+    pub(crate) fn clone_user(&self) {
         // ORDERING: Relaxed: the caller's own handle keeps the word from reaching any state that matters here.
         let before = CountsNow(self.0.fetch_add(USER_ONE | STORAGE_ONE, Ordering::Relaxed));
         debug_assert!(before.users() > 0);
@@ -96,7 +96,7 @@ impl Counts {
     }
 
     /// Makes a user handle out of nothing but a pointer: the rule for weak handles.
-    pub fn upgrade(&self) -> bool {
+    pub(crate) fn upgrade(&self) -> bool {
         self.change(|now| {
             let reachable = now.is_parented() || now.users() > 0;
             (now.storage() > 0 && reachable && !now.is_withdrawn() && now.users() < USERS_LIMIT)
@@ -106,12 +106,18 @@ impl Counts {
     }
 
     /// Drops a user handle.
-    pub fn drop_user(&self) -> Dropped {
+    pub(crate) fn drop_user(&self) -> Dropped {
         let changed = self.change(|now| {
             let last = now.users() == 1 && !now.is_parented() && !now.is_withdrawn();
-            Some(if last { (now.0 - USER_ONE) | WITHDRAWN } else { now.0 - (USER_ONE | STORAGE_ONE) })
+            Some(if last {
+                (now.0 - USER_ONE) | WITHDRAWN
+            } else {
+                now.0 - (USER_ONE | STORAGE_ONE)
+            })
         });
-        let Ok((before, after)) = changed else { return Dropped::Kept };
+        let Ok((before, after)) = changed else {
+            return Dropped::Kept;
+        };
         debug_assert!(before.users() > 0);
         if after.is_withdrawn() && !before.is_withdrawn() {
             Dropped::Withdraw
@@ -124,14 +130,16 @@ impl Counts {
 
     /// Takes a storage count; fails once storage has been at zero.
     #[must_use]
-    pub fn hold(&self) -> bool {
-        self.change(|now| (now.storage() > 0 && now.storage() < STORAGE_LIMIT).then_some(now.0 + STORAGE_ONE))
-            .is_ok()
+    pub(crate) fn hold(&self) -> bool {
+        self.change(|now| {
+            (now.storage() > 0 && now.storage() < STORAGE_LIMIT).then_some(now.0 + STORAGE_ONE)
+        })
+        .is_ok()
     }
 
     /// Gives a storage count back; true: it was the last one, queue the finalizer.
     #[must_use]
-    pub fn release(&self) -> bool {
+    pub(crate) fn release(&self) -> bool {
         // ORDERING: AcqRel: see the head of the file.
         let before = CountsNow(self.0.fetch_sub(STORAGE_ONE, Ordering::AcqRel));
         debug_assert!(before.storage() > 0);
@@ -142,7 +150,7 @@ impl Counts {
     ///
     /// # Errors
     /// The word that stood against it.
-    pub fn set_parented(&self) -> Result<(), CountsNow> {
+    pub(crate) fn set_parented(&self) -> Result<(), CountsNow> {
         self.change(|now| {
             (!now.is_parented() && !now.is_withdrawn()).then_some((now.0 | PARENTED) + STORAGE_ONE)
         })
@@ -152,7 +160,7 @@ impl Counts {
     /// Takes the parent away without withdrawing, for a roll-back: only while a user handle keeps the object.
     /// True: done, and the parent's storage count is gone.
     #[must_use]
-    pub fn detach(&self) -> bool {
+    pub(crate) fn detach(&self) -> bool {
         self.change(|now| {
             (now.is_parented() && !now.is_withdrawn() && now.users() > 0)
                 .then_some((now.0 & !PARENTED) - STORAGE_ONE)
@@ -162,30 +170,41 @@ impl Counts {
 
     /// Marks the object withdrawn; true: this call did it.
     #[must_use]
-    pub fn mark_withdrawn(&self) -> bool {
+    pub(crate) fn mark_withdrawn(&self) -> bool {
         !CountsNow(self.0.fetch_or(WITHDRAWN, Ordering::AcqRel)).is_withdrawn()
     }
 
     /// The last step of a withdrawal: the parent goes, with its storage count. True: that was the last count.
     #[must_use]
-    pub fn clear_parented(&self) -> bool {
-        self.change(|now| now.is_parented().then_some((now.0 & !PARENTED) - STORAGE_ONE))
-            .is_ok_and(|(_, after)| after.storage() == 0)
+    pub(crate) fn clear_parented(&self) -> bool {
+        self.change(|now| {
+            now.is_parented()
+                .then_some((now.0 & !PARENTED) - STORAGE_ONE)
+        })
+        .is_ok_and(|(_, after)| after.storage() == 0)
     }
 
     /// Marks the finalizer as running; true: this call did it.
     #[must_use]
-    pub fn mark_finalized(&self) -> bool {
+    pub(crate) fn mark_finalized(&self) -> bool {
         !CountsNow(self.0.fetch_or(FINALIZED, Ordering::AcqRel)).is_finalized()
     }
 
     /// One transition: `step` gives the new word, or `None` where the word forbids it.
-    fn change(&self, step: impl Fn(CountsNow) -> Option<u64>) -> Result<(CountsNow, CountsNow), CountsNow> {
+    fn change(
+        &self,
+        step: impl Fn(CountsNow) -> Option<u64>,
+    ) -> Result<(CountsNow, CountsNow), CountsNow> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            let Some(next) = step(CountsNow(now)) else { return Err(CountsNow(now)) };
+            let Some(next) = step(CountsNow(now)) else {
+                return Err(CountsNow(now));
+            };
             // ORDERING: AcqRel on success (see the head of the file), Acquire to judge the next attempt.
-            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self
+                .0
+                .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok((CountsNow(now), CountsNow(next))),
                 Err(seen) => now = seen,
             }
@@ -238,7 +257,10 @@ mod tests {
         assert!(c.detach());
         c.set_parented().unwrap();
         assert_eq!(c.drop_user(), Dropped::Kept);
-        assert!(!c.detach(), "detaching would finalize an object that nobody withdrew");
+        assert!(
+            !c.detach(),
+            "detaching would finalize an object that nobody withdrew"
+        );
     }
 
     #[test]

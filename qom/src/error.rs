@@ -117,7 +117,9 @@ pub enum TreeError {
         name: String,
     },
     /// Parent and child are in two machines.
-    #[error("{child} of machine `{child_machine}` cannot join {parent} of machine `{parent_machine}`")]
+    #[error(
+        "{child} of machine `{child_machine}` cannot join {parent} of machine `{parent_machine}`"
+    )]
     OtherMachine {
         /// Path of the parent.
         parent: String,

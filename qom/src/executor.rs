@@ -49,7 +49,12 @@ enum Work {
 
 impl Executor {
     pub(crate) fn new(wake: Option<Wake>) -> Self {
-        Self { queue: Mutex::default(), changed: Condvar::new(), wake, wakeups: AtomicU64::new(0) }
+        Self {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            wake,
+            wakeups: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn is_embedded(&self) -> bool {
@@ -96,7 +101,10 @@ impl Executor {
     /// What is being torn down, or waits for it.
     pub(crate) fn teardown_holder(&self) -> Option<String> {
         let queue = self.queue.lock();
-        queue.tearing.clone().or_else(|| queue.teardown.front().map(|w| w.object_name().to_owned()))
+        queue
+            .tearing
+            .clone()
+            .or_else(|| queue.teardown.front().map(|w| w.object_name().to_owned()))
     }
 
     /// Whether nothing is queued and nothing runs.
@@ -112,14 +120,18 @@ impl Executor {
 
     /// Runs one withdrawal, where none is running; for the thread that asked for it.
     pub(crate) fn run_teardown(&self) -> bool {
-        let Some(work) = self.queue.lock().take_teardown() else { return false };
+        let Some(work) = self.queue.lock().take_teardown() else {
+            return false;
+        };
         self.run(work);
         true
     }
 
     /// Runs one piece of work of any kind.
     pub(crate) fn run_one(&self) -> bool {
-        let Some(work) = self.queue.lock().take() else { return false };
+        let Some(work) = self.queue.lock().take() else {
+            return false;
+        };
         let _inside = context::enter(Place::Executor);
         self.run(work);
         true
@@ -151,7 +163,10 @@ impl Executor {
             Work::Dispose(retired) => {
                 for item in retired {
                     if let Err(panic) = panics::catch(|| item.run()) {
-                        tracing::error!(panic = panics::message(&*panic), "dropping a retired thing panicked");
+                        tracing::error!(
+                            panic = panics::message(&*panic),
+                            "dropping a retired thing panicked"
+                        );
                     }
                 }
                 self.done();
@@ -194,7 +209,9 @@ impl Queue {
     /// What frees memory comes first, then what ends objects; every other turn a bottom half, if there is one.
     fn take(&mut self) -> Option<Work> {
         self.bottom_half_next = !self.bottom_half_next;
-        let work = if self.bottom_half_next && let Some(job) = self.bottom_halves.pop_front() {
+        let work = if self.bottom_half_next
+            && let Some(job) = self.bottom_halves.pop_front()
+        {
             Work::BottomHalf(job)
         } else if !self.disposals.is_empty() {
             Work::Dispose(std::mem::take(&mut self.disposals))

@@ -27,11 +27,19 @@ impl<T: ObjectImpl> Ref<T> {
     /// Takes over one user handle's worth of counts.
     #[track_caller]
     pub(crate) fn adopt(object: Arc<Object>) -> Self {
-        let edge = object
-            .machine_inner()
-            .is_recording()
-            .then(|| object.edges.add(Reason::USER_HANDLE, Holder::Outside, Some(Location::caller())));
-        Self { counted: true, object, edge, _type: PhantomData }
+        let edge = object.machine_inner().is_recording().then(|| {
+            object.edges.add(
+                Reason::USER_HANDLE,
+                Holder::Outside,
+                Some(Location::caller()),
+            )
+        });
+        Self {
+            counted: true,
+            object,
+            edge,
+            _type: PhantomData,
+        }
     }
 
     /// The reverse of [`Ref::adopt`]: the counts move to the caller.
@@ -47,12 +55,18 @@ impl<T: ObjectImpl> Ref<T> {
 
     /// A handle that does not count, for a field of the object's parent.
     pub fn child(&self) -> Child<T> {
-        Child { object: self.object.weak(), _type: PhantomData }
+        Child {
+            object: self.object.weak(),
+            _type: PhantomData,
+        }
     }
 
     /// A weak handle, for anybody's field.
     pub fn downgrade(&self) -> WeakRef<T> {
-        WeakRef { object: self.object.weak(), _type: PhantomData }
+        WeakRef {
+            object: self.object.weak(),
+            _type: PhantomData,
+        }
     }
 
     /// The same object seen as type `U`: up to an ancestor or down to a subclass.
@@ -77,7 +91,9 @@ impl<T: ObjectImpl> Deref for Ref<T> {
     type Target = T;
     fn deref(&self) -> &T {
         // INVARIANT: a handle exists only for a complete object of the checked class.
-        self.object.instance::<T>().expect("a handle's object has its type")
+        self.object
+            .instance::<T>()
+            .expect("a handle's object has its type")
     }
 }
 
@@ -99,7 +115,10 @@ impl<T: ObjectImpl> Drop for Ref<T> {
         }
         match self.object.counts.drop_user() {
             Dropped::Kept => {}
-            Dropped::Finalize => self.object.machine_inner().queue_finalizer(self.object.clone()),
+            Dropped::Finalize => self
+                .object
+                .machine_inner()
+                .queue_finalizer(self.object.clone()),
             Dropped::Withdraw => crate::withdraw::last_handle_dropped(&self.object),
         }
     }
@@ -121,13 +140,23 @@ macro_rules! uncounted {
             #[track_caller]
             pub fn get(&self) -> Result<Ref<T>, Gone> {
                 let Some(object) = self.object.upgrade() else {
-                    return Err(Gone { object: T::NAME.into(), state: "gone" });
+                    return Err(Gone {
+                        object: T::NAME.into(),
+                        state: "gone",
+                    });
                 };
                 if object.counts.upgrade() {
                     return Ok(Ref::adopt(object));
                 }
-                let state = if object.is_finalized() { "finalized" } else { "withdrawn" };
-                Err(Gone { object: object.describe(), state })
+                let state = if object.is_finalized() {
+                    "finalized"
+                } else {
+                    "withdrawn"
+                };
+                Err(Gone {
+                    object: object.describe(),
+                    state,
+                })
             }
 
             pub(crate) fn pointer_opt(&self) -> Option<Arc<Object>> {
@@ -137,14 +166,20 @@ macro_rules! uncounted {
 
         impl<T: ObjectImpl> Clone for $name<T> {
             fn clone(&self) -> Self {
-                Self { object: self.object.clone(), _type: PhantomData }
+                Self {
+                    object: self.object.clone(),
+                    _type: PhantomData,
+                }
             }
         }
 
         impl<T: ObjectImpl> Default for $name<T> {
             /// A handle to nothing.
             fn default() -> Self {
-                Self { object: Weak::new(), _type: PhantomData }
+                Self {
+                    object: Weak::new(),
+                    _type: PhantomData,
+                }
             }
         }
 
@@ -178,11 +213,17 @@ uncounted!(Child, "Child");
 
 impl<T: ObjectImpl> Child<T> {
     pub(crate) fn from_weak(object: Weak<Object>) -> Self {
-        Self { object, _type: PhantomData }
+        Self {
+            object,
+            _type: PhantomData,
+        }
     }
 
     /// The same handle as a weak one.
     pub fn downgrade(&self) -> WeakRef<T> {
-        WeakRef { object: self.object.clone(), _type: PhantomData }
+        WeakRef {
+            object: self.object.clone(),
+            _type: PhantomData,
+        }
     }
 }

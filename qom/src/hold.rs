@@ -32,7 +32,11 @@ impl Hold {
     /// None once the object's storage has reached zero.
     #[track_caller]
     #[inline]
-    pub fn counted(object: &Arc<Object>, reason: Reason, holder: impl FnOnce() -> Holder) -> Option<Self> {
+    pub fn counted(
+        object: &Arc<Object>,
+        reason: Reason,
+        holder: impl FnOnce() -> Holder,
+    ) -> Option<Self> {
         if !object.counts.hold() {
             return None;
         }
@@ -41,7 +45,10 @@ impl Hold {
         } else {
             None
         };
-        Some(Self { object: object.clone(), edge })
+        Some(Self {
+            object: object.clone(),
+            edge,
+        })
     }
 
     /// The object.
@@ -57,7 +64,9 @@ impl Drop for Hold {
             self.object.edges.remove(edge);
         }
         if self.object.counts.release() {
-            self.object.machine_inner().queue_finalizer(self.object.clone());
+            self.object
+                .machine_inner()
+                .queue_finalizer(self.object.clone());
         }
     }
 }

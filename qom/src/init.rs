@@ -29,8 +29,13 @@ impl Init<'_> {
     /// # Errors
     /// The child's type is abstract, its init panicked, or the name is taken.
     pub fn child<T: ObjectImpl>(&mut self, name: &str) -> Result<Child<T>, CreateError> {
-        create(self.object.machine_inner(), Class::of::<T>(), Some((self.object, name)), Class::of::<T>().init())
-            .map(|o| Ref::<T>::adopt(o).child())
+        create(
+            self.object.machine_inner(),
+            Class::of::<T>(),
+            Some((self.object, name)),
+            Class::of::<T>().init(),
+        )
+        .map(|o| Ref::<T>::adopt(o).child())
     }
 }
 
@@ -52,20 +57,28 @@ pub(crate) fn create(
     match made {
         Ok(instance) => object.set_instance(instance),
         Err(panic) => {
-            return Err(CreateError::Panicked { type_name: class.name(), message: message(&*panic) });
+            return Err(CreateError::Panicked {
+                type_name: class.name(),
+                message: message(&*panic),
+            });
         }
     }
     for level in class.levels.iter().rev() {
         if let Some(instance) = object.any_instance()
             && let Err(panic) = panics::catch(|| (level.post_init)(instance))
         {
-            return Err(CreateError::Panicked { type_name: level.level, message: message(&*panic) });
+            return Err(CreateError::Panicked {
+                type_name: level.level,
+                message: message(&*panic),
+            });
         }
     }
     object.set_complete();
     if let Some((parent, name)) = parent {
-        crate::tree::add_child(parent, name, &object)
-            .map_err(|source| CreateError::Place { type_name: class.name(), source })?;
+        crate::tree::add_child(parent, name, &object).map_err(|source| CreateError::Place {
+            type_name: class.name(),
+            source,
+        })?;
     }
     Ok(handle.into_raw())
 }

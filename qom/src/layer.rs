@@ -60,12 +60,18 @@ impl<T: ObjectImpl> Target for Ref<T> {
 }
 impl<T: ObjectImpl> Target for Child<T> {
     fn pointer(&self) -> Result<Pointer, Gone> {
-        self.pointer_opt().ok_or_else(|| Gone { object: T::NAME.into(), state: "gone" })
+        self.pointer_opt().ok_or_else(|| Gone {
+            object: T::NAME.into(),
+            state: "gone",
+        })
     }
 }
 impl<T: ObjectImpl> Target for WeakRef<T> {
     fn pointer(&self) -> Result<Pointer, Gone> {
-        self.pointer_opt().ok_or_else(|| Gone { object: T::NAME.into(), state: "gone" })
+        self.pointer_opt().ok_or_else(|| Gone {
+            object: T::NAME.into(),
+            state: "gone",
+        })
     }
 }
 impl<T: ObjectImpl> Target for T {
@@ -96,7 +102,10 @@ pub fn create_with<T: ObjectImpl>(
     parent: Option<(&Pointer, &str)>,
     init: impl FnOnce(&mut Init<'_>) -> T,
 ) -> Result<Ref<T>, CreateError> {
-    crate::init::create(&machine.0, Class::of::<T>(), parent, |cx| Box::new(init(cx))).map(Ref::adopt)
+    crate::init::create(&machine.0, Class::of::<T>(), parent, |cx| {
+        Box::new(init(cx))
+    })
+    .map(Ref::adopt)
 }
 
 /// Takes a handle out of its holder's list, because it has been closed.
@@ -134,12 +143,23 @@ pub fn detach(object: &Pointer) -> bool {
 
 /// The children of an object, oldest first.
 pub fn children_of(object: &Object) -> Vec<Pointer> {
-    object.machine_inner().tree.lock().children(object.key).cloned().collect()
+    object
+        .machine_inner()
+        .tree
+        .lock()
+        .children(object.key)
+        .cloned()
+        .collect()
 }
 
 /// The parent of an object.
 pub fn parent_of(object: &Object) -> Option<Pointer> {
-    object.machine_inner().tree.lock().parent_of(object.key).cloned()
+    object
+        .machine_inner()
+        .tree
+        .lock()
+        .parent_of(object.key)
+        .cloned()
 }
 
 /// Runs user code: a panic is reported with what it was and does not go on.

@@ -85,7 +85,11 @@ impl Edges {
         holder: Holder,
         place: Option<&'static Location<'static>>,
     ) -> EdgeId {
-        let edge = Some(Edge { reason, holder, place });
+        let edge = Some(Edge {
+            reason,
+            holder,
+            place,
+        });
         let mut list = self.0.lock();
         if let Some(at) = list.free.pop() {
             list.slots[at as usize] = edge;

@@ -35,26 +35,26 @@
 
 mod sync;
 
+mod class;
+mod container;
+mod context;
 mod counts;
 pub mod error;
-mod object;
-mod class;
-mod property;
-mod init;
-mod handle;
-mod opened;
-mod hold;
-mod context;
-mod tree;
-mod withdraw;
-mod tracker;
 mod executor;
-mod machine;
-mod container;
-mod ops;
-mod panics;
+mod handle;
+mod hold;
+mod init;
 pub mod layer;
 pub mod ledger;
+mod machine;
+mod object;
+mod opened;
+mod ops;
+mod panics;
+mod property;
+mod tracker;
+mod tree;
+mod withdraw;
 
 pub use class::{Class, ClassData, ClassInit, class_named, classes, register};
 pub use container::Container;
@@ -65,7 +65,9 @@ pub use executor::Wake;
 pub use handle::{Child, Ref, WeakRef};
 pub use init::Init;
 pub use ledger::{Graph, GraphEdge, GraphNode, NodeKind, Reason, WhyAlive};
-pub use machine::{Counters, Machine, MachineBuilder, MachineEvent, MachineHandle, Pending, Subscription};
+pub use machine::{
+    Counters, Machine, MachineBuilder, MachineEvent, MachineHandle, Pending, Subscription,
+};
 pub use object::{Instance, Object, ObjectId, ObjectImpl, ObjectType, RootObject};
 pub use opened::{Handle, HandleId};
 pub use ops::ObjectOps;

@@ -101,10 +101,16 @@ impl MachineInner {
         self.root.load(Ordering::Relaxed) == object.id().0
     }
 
-    pub(crate) fn new_object(self: &Arc<Self>, class: &'static Class) -> Result<Arc<Object>, CreateError> {
+    pub(crate) fn new_object(
+        self: &Arc<Self>,
+        class: &'static Class,
+    ) -> Result<Arc<Object>, CreateError> {
         // ORDERING: Acquire pairs with the Release in `close`.
         if self.closed.load(Ordering::Acquire) {
-            return Err(CreateError::MachineClosed { machine: self.name.clone(), type_name: class.name() });
+            return Err(CreateError::MachineClosed {
+                machine: self.name.clone(),
+                type_name: class.name(),
+            });
         }
         let key = self.tree.lock().reserve();
         let object = Object::new(self, class, key);
@@ -128,15 +134,24 @@ impl MachineInner {
         let path = object.describe_last();
         if let Some(instance) = object.any_instance() {
             for level in object.class().levels.iter().rev() {
-                withdraw::run_hook(Place::Finalizer, "finalizer", &object, || (level.finalize)(instance));
+                withdraw::run_hook(Place::Finalizer, "finalizer", &object, || {
+                    (level.finalize)(instance)
+                });
             }
         }
         let node = self.tree.lock().remove(object.key);
         drop(node);
-        let event = MachineEvent::Finalized { id: object.id(), path, type_name: object.class().name() };
+        let event = MachineEvent::Finalized {
+            id: object.id(),
+            path,
+            type_name: object.class().name(),
+        };
         // The instance's own fields go with the last pointer, which is usually this one: user code, so it may panic.
         if let Err(panic) = panics::catch(|| drop(object)) {
-            tracing::error!(panic = panics::message(&*panic), "dropping an instance panicked");
+            tracing::error!(
+                panic = panics::message(&*panic),
+                "dropping an instance panicked"
+            );
         }
         self.emit(&event);
         self.live.fetch_sub(1, Ordering::Relaxed);
@@ -147,18 +162,28 @@ impl MachineInner {
     pub(crate) fn emit(&self, event: &MachineEvent) {
         for (_, subscriber) in self.subscribers.load().iter() {
             if let Err(panic) = panics::catch(|| subscriber(event)) {
-                tracing::error!(panic = panics::message(&*panic), "a machine event's subscriber panicked");
+                tracing::error!(
+                    panic = panics::message(&*panic),
+                    "a machine event's subscriber panicked"
+                );
             }
         }
     }
 
     /// Where this thread stands, if it may not wait there.
     pub(crate) fn waiting_forbidden(&self) -> Option<Place> {
-        if self.domain.is_entered() { Some(Place::Guard) } else { context::innermost() }
+        if self.domain.is_entered() {
+            Some(Place::Guard)
+        } else {
+            context::innermost()
+        }
     }
 
     pub(crate) fn teardown_holder(&self) -> String {
-        match (self.executor.teardown_holder(), self.domain.slowest_reader()) {
+        match (
+            self.executor.teardown_holder(),
+            self.domain.slowest_reader(),
+        ) {
             (Some(object), _) => format!("the teardown of {object}"),
             (None, Some(reader)) => format!("reader {reader}"),
             (None, None) => "nobody known".to_owned(),
@@ -166,10 +191,18 @@ impl MachineInner {
     }
 
     /// Waits until `done`, doing in the meantime what this thread may do of the machine's work.
-    pub(crate) fn help_until(&self, deadline: Option<Instant>, done: impl Fn() -> bool, wait: impl Fn(Instant)) {
+    pub(crate) fn help_until(
+        &self,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+        wait: impl Fn(Instant),
+    ) {
         while !done() {
-            let helped =
-                if self.executor.is_embedded() { self.executor.run_one() } else { self.executor.run_teardown() };
+            let helped = if self.executor.is_embedded() {
+                self.executor.run_one()
+            } else {
+                self.executor.run_teardown()
+            };
             if helped {
                 continue;
             }
@@ -263,7 +296,9 @@ impl MachineBuilder {
             name: self.name,
         });
         let handle = MachineHandle(inner.clone());
-        let root = handle.create::<Container>().expect("a new machine takes its root");
+        let root = handle
+            .create::<Container>()
+            .expect("a new machine takes its root");
         inner.root.store(root.object().id().0, Ordering::Relaxed);
         inner.tree.lock().name_root(root.object().key, "machine");
         if !inner.executor.is_embedded() {
@@ -274,7 +309,11 @@ impl MachineBuilder {
                 .expect("the executor's thread starts");
         }
         tracing::debug!(machine = %inner.name, "machine made");
-        Machine { handle, root: root.child(), root_handle: Some(root) }
+        Machine {
+            handle,
+            root: root.child(),
+            root_handle: Some(root),
+        }
     }
 }
 
@@ -289,8 +328,16 @@ impl Machine {
 
     /// For a machine with other settings.
     pub fn builder(name: &str) -> MachineBuilder {
-        let grace = DomainConfig { name: name.to_owned(), ..DomainConfig::default() };
-        MachineBuilder { name: name.to_owned(), grace, wake: None, recording: cfg!(debug_assertions) }
+        let grace = DomainConfig {
+            name: name.to_owned(),
+            ..DomainConfig::default()
+        };
+        MachineBuilder {
+            name: name.to_owned(),
+            grace,
+            wake: None,
+            recording: cfg!(debug_assertions),
+        }
     }
 
     /// The root object, `/machine`.
@@ -340,7 +387,13 @@ impl Machine {
         if empty() {
             return Ok(());
         }
-        let holders: Vec<String> = self.handle.leftovers().iter().take(4).map(ToString::to_string).collect();
+        let holders: Vec<String> = self
+            .handle
+            .leftovers()
+            .iter()
+            .take(4)
+            .map(ToString::to_string)
+            .collect();
         let error = WaitError::TimedOut {
             what: format!("the end of machine `{}`", inner.name),
             waited: start.elapsed(),
@@ -373,7 +426,9 @@ impl Drop for Machine {
                     continue;
                 }
                 let mut finalized = inner.finalized.lock();
-                inner.finalized_one.wait_for(&mut finalized, Duration::from_millis(20));
+                inner
+                    .finalized_one
+                    .wait_for(&mut finalized, Duration::from_millis(20));
             }
             inner.executor.stop();
         };
@@ -425,7 +480,10 @@ impl MachineHandle {
             }
             at.clone()
         };
-        object.counts.upgrade().then(|| Ref::<RootObject>::adopt(object))
+        object
+            .counts
+            .upgrade()
+            .then(|| Ref::<RootObject>::adopt(object))
     }
 
     /// Read sections and grace periods of this machine.
@@ -450,7 +508,9 @@ impl MachineHandle {
     /// Drops `item` on the executor once every present read section has ended. `bytes` counts against the machine's bound.
     pub fn retire(&self, bytes: u64, what: &'static str, item: impl Send + 'static) {
         let token = self.0.tracker.token();
-        self.0.domain.retire_call(bytes, what, Box::new(move || token.during(|| drop(item))));
+        self.0
+            .domain
+            .retire_call(bytes, what, Box::new(move || token.during(|| drop(item))));
     }
 
     /// A token that makes `quiesce` wait for something that is pending elsewhere.
@@ -467,62 +527,109 @@ impl MachineHandle {
     pub fn quiesce(&self, timeout: Duration) -> Result<(), WaitError> {
         let what = || format!("the quiescence of machine `{}`", self.0.name);
         if let Some(place) = self.0.waiting_forbidden() {
-            return Err(WaitError::Forbidden { what: what(), place });
+            return Err(WaitError::Forbidden {
+                what: what(),
+                place,
+            });
         }
         let start = Instant::now();
         let generation = self.0.tracker.next_generation();
         let drained = || self.0.tracker.is_drained(generation);
-        self.0.help_until(Some(start + timeout), drained, |until| self.0.tracker.wait_drained(generation, until));
+        self.0.help_until(Some(start + timeout), drained, |until| {
+            self.0.tracker.wait_drained(generation, until)
+        });
         if drained() {
             return Ok(());
         }
-        Err(WaitError::TimedOut { what: what(), waited: start.elapsed(), holder: self.0.teardown_holder() })
+        Err(WaitError::TimedOut {
+            what: what(),
+            waited: start.elapsed(),
+            holder: self.0.teardown_holder(),
+        })
     }
 
     /// Waits until an object has been finalized; at the time-out the error says who keeps it.
     ///
     /// # Errors
     /// As [`quiesce`](Self::quiesce).
-    pub fn wait_finalized<T: ObjectImpl>(&self, object: &WeakRef<T>, timeout: Duration) -> Result<(), WaitError> {
+    pub fn wait_finalized<T: ObjectImpl>(
+        &self,
+        object: &WeakRef<T>,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
         let start = Instant::now();
-        let Ok(object) = object.pointer() else { return Ok(()) };
+        let Ok(object) = object.pointer() else {
+            return Ok(());
+        };
         let what = || format!("the finalization of {}", object.describe());
         if object.is_finalized() {
             return Ok(());
         }
         if let Some(place) = self.0.waiting_forbidden() {
-            return Err(WaitError::Forbidden { what: what(), place });
+            return Err(WaitError::Forbidden {
+                what: what(),
+                place,
+            });
         }
-        self.0.help_until(Some(start + timeout), || object.is_finalized(), |until| {
-            let mut finalized = self.0.finalized.lock();
-            if !object.is_finalized() {
-                self.0.finalized_one.wait_until(&mut finalized, until);
-            }
-        });
+        self.0.help_until(
+            Some(start + timeout),
+            || object.is_finalized(),
+            |until| {
+                let mut finalized = self.0.finalized.lock();
+                if !object.is_finalized() {
+                    self.0.finalized_one.wait_until(&mut finalized, until);
+                }
+            },
+        );
         if object.is_finalized() {
             return Ok(());
         }
         let why = self.why_alive(&*object);
-        let holder = if why.is_alive() { why.to_string() } else { self.0.teardown_holder() };
-        Err(WaitError::TimedOut { what: what(), waited: start.elapsed(), holder })
+        let holder = if why.is_alive() {
+            why.to_string()
+        } else {
+            self.0.teardown_holder()
+        };
+        Err(WaitError::TimedOut {
+            what: what(),
+            waited: start.elapsed(),
+            holder,
+        })
     }
 
     /// Why an object is alive.
     pub fn why_alive(&self, object: &Object) -> WhyAlive {
         let graph = Graph::of(&self.0);
         let now = object.counts();
-        WhyAlive::explain(&graph, object.id(), object.describe_last(), (now.storage(), now.users()))
+        WhyAlive::explain(
+            &graph,
+            object.id(),
+            object.describe_last(),
+            (now.storage(), now.users()),
+        )
     }
 
     /// Why each object that is withdrawn and not finalized is alive.
     pub fn leftovers(&self) -> Vec<WhyAlive> {
         let graph = Graph::of(&self.0);
-        let objects: Vec<_> = self.0.tree.lock().objects().filter(|o| o.is_withdrawn()).cloned().collect();
+        let objects: Vec<_> = self
+            .0
+            .tree
+            .lock()
+            .objects()
+            .filter(|o| o.is_withdrawn())
+            .cloned()
+            .collect();
         objects
             .iter()
             .map(|o| {
                 let now = o.counts();
-                WhyAlive::explain(&graph, o.id(), o.describe_last(), (now.storage(), now.users()))
+                WhyAlive::explain(
+                    &graph,
+                    o.id(),
+                    o.describe_last(),
+                    (now.storage(), now.users()),
+                )
             })
             .collect()
     }
@@ -561,15 +668,23 @@ impl MachineHandle {
             all.push((id, f.clone()));
             all
         });
-        Subscription { machine: self.clone(), id }
+        Subscription {
+            machine: self.clone(),
+            id,
+        }
     }
 
     /// A layer's own state in this machine, made at first use.
     pub fn extension<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut extensions = self.0.extensions.lock();
-        let entry = extensions.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make()));
+        let entry = extensions
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::new(make()));
         // INVARIANT: the map is keyed by the type.
-        entry.clone().downcast().expect("an extension has the type of its key")
+        entry
+            .clone()
+            .downcast()
+            .expect("an extension has the type of its key")
     }
 
     /// Refuses or waits where the machine has too much retired and not freed (see [`Domain::make_room`]).
@@ -587,7 +702,11 @@ impl MachineHandle {
 
     /// Tells a machine event's subscribers that a layer caught a panic.
     pub fn report_panic(&self, object: String, what: String, message: String) {
-        self.0.emit(&MachineEvent::Panicked { object, what, message });
+        self.0.emit(&MachineEvent::Panicked {
+            object,
+            what,
+            message,
+        });
     }
 
     /// Whether both handles reach one machine.

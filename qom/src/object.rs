@@ -111,7 +111,9 @@ impl ObjectType for RootObject {
 
 impl ObjectImpl for RootObject {
     fn init(cx: &mut Init<'_>) -> Self {
-        Self { me: cx.object().me.clone() }
+        Self {
+            me: cx.object().me.clone(),
+        }
     }
 }
 
@@ -141,7 +143,11 @@ pub struct Object {
 }
 
 impl Object {
-    pub(crate) fn new(machine: &Arc<MachineInner>, class: &'static Class, key: TreeKey) -> Arc<Self> {
+    pub(crate) fn new(
+        machine: &Arc<MachineInner>,
+        class: &'static Class,
+        key: TreeKey,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             // ORDERING: Relaxed: only uniqueness matters.
             id: ObjectId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
@@ -225,7 +231,10 @@ impl Object {
 
     /// The path it has or had, for events and explanations.
     pub(crate) fn describe_last(&self) -> String {
-        self.last_path.get().cloned().unwrap_or_else(|| self.describe())
+        self.last_path
+            .get()
+            .cloned()
+            .unwrap_or_else(|| self.describe())
     }
 
     /// The name of the machine it belongs to.
@@ -256,7 +265,9 @@ impl Object {
     pub(crate) fn pointer(&self) -> Arc<Object> {
         // INVARIANT: a `&Object` is always borrowed from an `Arc` (`new_cyclic` is the only constructor, and the object is not
         // handed out before it returns).
-        self.me.upgrade().expect("a borrowed object is kept by somebody")
+        self.me
+            .upgrade()
+            .expect("a borrowed object is kept by somebody")
     }
 
     pub(crate) fn weak(&self) -> Weak<Object> {

@@ -5,7 +5,7 @@ use crate::handle::{Child, Ref};
 use crate::hold::Hold;
 use crate::layer::Target;
 use crate::ledger::{Holder, Reason};
-use crate::object::{ObjectImpl, RootObject};
+use crate::object::{Object, ObjectImpl, RootObject};
 use crate::opened::{Handle, HandleId};
 use crate::withdraw::{self, Ticket};
 use std::sync::Arc;
@@ -57,14 +57,17 @@ pub trait ObjectOps: Target {
         let (source, target) = (self.pointer()?, target.pointer()?);
         if !crate::layer::same_machine(&source, &target) {
             return Err(TreeError::OtherMachine {
-                parent: source.describe(),
+                parent: Object::describe(&source),
                 parent_machine: source.machine_name().into(),
-                child: target.describe(),
+                child: Object::describe(&target),
                 child_machine: target.machine_name().into(),
             });
         }
         if target.is_withdrawn() {
-            return Err(TreeError::ChildWithdrawn { parent: source.describe(), child: target.describe() });
+            return Err(TreeError::ChildWithdrawn {
+                parent: Object::describe(&source),
+                child: Object::describe(&target),
+            });
         }
         let hold = Hold::new(&target, Reason::LINK, Holder::object(&source));
         drop(crate::tree::set_link(&source, name, hold)?);
@@ -85,7 +88,9 @@ pub trait ObjectOps: Target {
         let source = self.pointer().ok()?;
         let target = {
             let tree = source.machine_inner().tree.lock();
-            tree.links(source.key).find(|(n, _)| &***n == name).map(|(_, hold)| hold.object().clone())?
+            tree.links(source.key)
+                .find(|(n, _)| &***n == name)
+                .map(|(_, hold)| hold.object().clone())?
         };
         (target.class().is_a::<T>() && target.counts.upgrade()).then(|| Ref::adopt(target))
     }
@@ -93,13 +98,23 @@ pub trait ObjectOps: Target {
     /// The child called `name`, where it is a `T`.
     fn child_named<T: ObjectImpl>(&self, name: &str) -> Option<Child<T>> {
         let parent = self.pointer().ok()?;
-        let child = parent.machine_inner().tree.lock().child_named(parent.key, name)?.clone();
-        child.class().is_a::<T>().then(|| Child::from_weak(child.weak()))
+        let child = parent
+            .machine_inner()
+            .tree
+            .lock()
+            .child_named(parent.key, name)?
+            .clone();
+        child
+            .class()
+            .is_a::<T>()
+            .then(|| Child::from_weak(child.weak()))
     }
 
     /// Names and handles of the children, oldest first.
     fn children(&self) -> Vec<(Arc<str>, Child<RootObject>)> {
-        let Ok(parent) = self.pointer() else { return Vec::new() };
+        let Ok(parent) = self.pointer() else {
+            return Vec::new();
+        };
         let tree = parent.machine_inner().tree.lock();
         tree.children(parent.key)
             .filter_map(|c| Some((tree.name_of(c.key)?, Child::from_weak(c.weak()))))
@@ -108,20 +123,29 @@ pub trait ObjectOps: Target {
 
     /// What is open in this object's name, oldest first, in words.
     fn opened(&self) -> Vec<String> {
-        let Ok(holder) = self.pointer() else { return Vec::new() };
-        let opened: Vec<Arc<dyn Handle>> =
-            holder.machine_inner().tree.lock().opened(holder.key).iter().map(|(_, h)| h.clone()).collect();
+        let Ok(holder) = self.pointer() else {
+            return Vec::new();
+        };
+        let opened: Vec<Arc<dyn Handle>> = holder
+            .machine_inner()
+            .tree
+            .lock()
+            .opened(holder.key)
+            .iter()
+            .map(|(_, h)| h.clone())
+            .collect();
         opened.iter().map(|h| h.describe()).collect()
     }
 
     /// The canonical path.
     fn path(&self) -> Option<String> {
-        self.pointer().ok()?.path()
+        Object::path(&*self.pointer().ok()?)
     }
 
     /// A name for messages: the path, the path it had, or type and id.
     fn describe(&self) -> String {
-        self.pointer().map_or_else(|gone| gone.to_string(), |o| o.describe())
+        self.pointer()
+            .map_or_else(|gone| gone.to_string(), |o| Object::describe(&o))
     }
 }
 

@@ -29,7 +29,7 @@ impl Value {
 }
 
 /// What can be a property: converts from and to a [`Value`], or refuses.
-pub trait PropertyType: Sized {
+pub trait PropertyType: Sized + 'static {
     /// The name of the type in messages.
     const NAME: &'static str;
     /// From a value; none where it does not fit.
@@ -68,7 +68,11 @@ number! {
 impl PropertyType for bool {
     const NAME: &'static str = "bool";
     fn from_value(value: &Value) -> Option<Self> {
-        if let Value::Bool(b) = value { Some(*b) } else { None }
+        if let Value::Bool(b) = value {
+            Some(*b)
+        } else {
+            None
+        }
     }
     fn into_value(self) -> Value {
         Value::Bool(self)
@@ -78,7 +82,11 @@ impl PropertyType for bool {
 impl PropertyType for String {
     const NAME: &'static str = "str";
     fn from_value(value: &Value) -> Option<Self> {
-        if let Value::Str(s) = value { Some(s.clone()) } else { None }
+        if let Value::Str(s) = value {
+            Some(s.clone())
+        } else {
+            None
+        }
     }
     fn into_value(self) -> Value {
         Value::Str(self)
@@ -121,23 +129,35 @@ pub struct Property {
 impl Property {
     /// A property called `name` of values `V`, without accessors.
     pub fn new<V: PropertyType>(name: &'static str) -> Self {
-        Self { name, type_name: V::NAME, getter: None, setter: None, gate: |_| Ok(()) }
+        Self {
+            name,
+            type_name: V::NAME,
+            getter: None,
+            setter: None,
+            gate: |_| Ok(()),
+        }
     }
 
     /// Reads it from level `T`.
     #[must_use]
     pub fn get<T: ObjectImpl, V: PropertyType>(mut self, get: fn(&T) -> V) -> Self {
-        self.getter =
-            Some(Box::new(move |o| level_of::<T>(o.any_instance()?).map(|t| get(t).into_value())));
+        self.getter = Some(Box::new(move |o| {
+            level_of::<T>(o.any_instance()?).map(|t| get(t).into_value())
+        }));
         self
     }
 
     /// Writes it to level `T`; the error text is the reason for a refusal.
     #[must_use]
-    pub fn set<T: ObjectImpl, V: PropertyType>(mut self, set: fn(&T, V) -> Result<(), String>) -> Self {
+    pub fn set<T: ObjectImpl, V: PropertyType>(
+        mut self,
+        set: fn(&T, V) -> Result<(), String>,
+    ) -> Self {
         self.setter = Some(Box::new(move |o, value| {
             let v = V::from_value(value).ok_or(SetError::WrongType)?;
-            let t = o.instance::<T>().ok_or_else(|| SetError::Refused("the object is not complete".into()))?;
+            let t = o
+                .instance::<T>()
+                .ok_or_else(|| SetError::Refused("the object is not complete".into()))?;
             set(t, v).map_err(SetError::Refused)
         }));
         self
@@ -169,13 +189,19 @@ impl std::fmt::Debug for Property {
 
 pub(crate) fn get(object: &Object, name: &str) -> Result<Value, PropertyError> {
     let property = find(object, name)?;
-    let getter = property.getter.as_ref().ok_or_else(|| no_access(object, name, "readable"))?;
+    let getter = property
+        .getter
+        .as_ref()
+        .ok_or_else(|| no_access(object, name, "readable"))?;
     getter(object).ok_or_else(|| no_access(object, name, "readable"))
 }
 
 pub(crate) fn set(object: &Object, name: &str, value: Value) -> Result<(), PropertyError> {
     let property = find(object, name)?;
-    let setter = property.setter.as_ref().ok_or_else(|| no_access(object, name, "writable"))?;
+    let setter = property
+        .setter
+        .as_ref()
+        .ok_or_else(|| no_access(object, name, "writable"))?;
     let refused = |reason| PropertyError::Refused {
         type_name: object.class().name(),
         property: name.into(),
@@ -195,12 +221,21 @@ pub(crate) fn set(object: &Object, name: &str, value: Value) -> Result<(), Prope
 }
 
 fn find<'a>(object: &'a Object, name: &str) -> Result<&'a Property, PropertyError> {
-    object.class().properties.get(name).map(|p| &**p).ok_or_else(|| PropertyError::NotFound {
-        type_name: object.class().name(),
-        property: name.into(),
-    })
+    object
+        .class()
+        .properties
+        .get(name)
+        .map(|p| &**p)
+        .ok_or_else(|| PropertyError::NotFound {
+            type_name: object.class().name(),
+            property: name.into(),
+        })
 }
 
 fn no_access(object: &Object, name: &str, access: &'static str) -> PropertyError {
-    PropertyError::NoAccess { type_name: object.class().name(), property: name.into(), access }
+    PropertyError::NoAccess {
+        type_name: object.class().name(),
+        property: name.into(),
+        access,
+    }
 }

@@ -37,11 +37,18 @@ impl Tracker {
 
     /// A token for a new piece of work.
     pub(crate) fn token(&self) -> Token {
-        let inherited = DOING.try_with(Cell::get).ok().filter(|(t, _)| *t == self.address()).map(|(_, g)| g);
+        let inherited = DOING
+            .try_with(Cell::get)
+            .ok()
+            .filter(|(t, _)| *t == self.address())
+            .map(|(_, g)| g);
         let mut generations = self.0.generations.lock();
         let generation = inherited.unwrap_or(generations.current);
         *generations.pending.entry(generation).or_default() += 1;
-        Token { tracker: self.clone(), generation }
+        Token {
+            tracker: self.clone(),
+            generation,
+        }
     }
 
     /// Starts a new generation and gives the old one's number.
@@ -67,7 +74,9 @@ impl Tracker {
 
 impl Generations {
     fn is_drained(&self, generation: u64) -> bool {
-        self.pending.first_key_value().is_none_or(|(oldest, _)| *oldest > generation)
+        self.pending
+            .first_key_value()
+            .is_none_or(|(oldest, _)| *oldest > generation)
     }
 }
 
@@ -80,7 +89,9 @@ pub(crate) struct Token {
 impl Token {
     /// Does the work: what it queues inherits the generation.
     pub(crate) fn during<R>(&self, work: impl FnOnce() -> R) -> R {
-        let before = DOING.try_with(|d| d.replace((self.tracker.address(), self.generation))).unwrap_or_default();
+        let before = DOING
+            .try_with(|d| d.replace((self.tracker.address(), self.generation)))
+            .unwrap_or_default();
         let _restore = Restore(before);
         work()
     }

@@ -138,7 +138,9 @@ impl Tree {
 
     /// The lowest free `base[index]` under `key`.
     fn free_name(&mut self, key: TreeKey, base: &str) -> (String, u32) {
-        let Some(Node { indices, names, .. }) = self.node_mut(key) else { return (format!("{base}[0]"), 0) };
+        let Some(Node { indices, names, .. }) = self.node_mut(key) else {
+            return (format!("{base}[0]"), 0);
+        };
         let pool = indices.entry(base.into()).or_default();
         loop {
             let index = pool.free.pop_first().unwrap_or_else(|| {
@@ -167,8 +169,12 @@ impl Tree {
 
     /// Takes the edge to the parent out; true: there was one.
     pub(crate) fn cut_parent(&mut self, key: TreeKey) -> bool {
-        let Some(node) = self.node_mut(key) else { return false };
-        let Some((parent, age)) = node.parent.take() else { return false };
+        let Some(node) = self.node_mut(key) else {
+            return false;
+        };
+        let Some((parent, age)) = node.parent.take() else {
+            return false;
+        };
         let name = std::mem::replace(&mut node.name, Arc::from(""));
         if let Some(parent) = self.node_mut(parent) {
             parent.children.remove(&age);
@@ -183,15 +189,21 @@ impl Tree {
     }
 
     pub(crate) fn take_opened(&mut self, key: TreeKey) -> Vec<(HandleId, Arc<dyn Handle>)> {
-        self.node_mut(key).map(|n| std::mem::take(&mut n.opened)).unwrap_or_default()
+        self.node_mut(key)
+            .map(|n| std::mem::take(&mut n.opened))
+            .unwrap_or_default()
     }
 
     pub(crate) fn take_links(&mut self, key: TreeKey) -> Vec<(Arc<str>, Hold)> {
-        self.node_mut(key).map(|n| std::mem::take(&mut n.links)).unwrap_or_default()
+        self.node_mut(key)
+            .map(|n| std::mem::take(&mut n.links))
+            .unwrap_or_default()
     }
 
     pub(crate) fn links(&self, key: TreeKey) -> impl Iterator<Item = (&Arc<str>, &Hold)> {
-        self.node(key).into_iter().flat_map(|n| n.links.iter().map(|(name, hold)| (name, hold)))
+        self.node(key)
+            .into_iter()
+            .flat_map(|n| n.links.iter().map(|(name, hold)| (name, hold)))
     }
 
     pub(crate) fn opened(&self, key: TreeKey) -> &[(HandleId, Arc<dyn Handle>)] {
@@ -216,7 +228,11 @@ fn legal_name(name: &str) -> bool {
 }
 
 /// Adds `child` under `parent`; `name[*]` takes the lowest free index. Gives the name.
-pub(crate) fn add_child(parent: &Arc<Object>, name: &str, child: &Arc<Object>) -> Result<Arc<str>, TreeError> {
+pub(crate) fn add_child(
+    parent: &Arc<Object>,
+    name: &str,
+    child: &Arc<Object>,
+) -> Result<Arc<str>, TreeError> {
     if !Arc::ptr_eq(parent.machine_inner(), child.machine_inner()) {
         return Err(TreeError::OtherMachine {
             parent: parent.describe(),
@@ -228,47 +244,80 @@ pub(crate) fn add_child(parent: &Arc<Object>, name: &str, child: &Arc<Object>) -
     let mut tree = parent.machine_inner().tree.lock();
     let tree = &mut *tree;
     if !legal_name(name) {
-        return Err(TreeError::IllegalName { parent: tree.describe(parent), name: name.into() });
+        return Err(TreeError::IllegalName {
+            parent: tree.describe(parent),
+            name: name.into(),
+        });
     }
     if parent.is_withdrawn() || tree.node(parent.key).is_none() {
-        return Err(TreeError::ParentWithdrawn { parent: tree.describe(parent), child: tree.describe(child) });
+        return Err(TreeError::ParentWithdrawn {
+            parent: tree.describe(parent),
+            child: tree.describe(child),
+        });
     }
     if tree.is_below(parent.key, child.key) {
-        return Err(TreeError::Loop { parent: tree.describe(parent), child: tree.describe(child) });
+        return Err(TreeError::Loop {
+            parent: tree.describe(parent),
+            child: tree.describe(child),
+        });
     }
-    let Some(base) = name.strip_suffix("[*]") else { return place(tree, parent, name, child) };
+    let Some(base) = name.strip_suffix("[*]") else {
+        return place(tree, parent, name, child);
+    };
     let (name, index) = tree.free_name(parent.key, base);
     let placed = place(tree, parent, &name, child);
     if placed.is_err()
-        && let Some(pool) = tree.node_mut(parent.key).and_then(|n| n.indices.get_mut(base))
+        && let Some(pool) = tree
+            .node_mut(parent.key)
+            .and_then(|n| n.indices.get_mut(base))
     {
         pool.free.insert(index);
     }
     placed
 }
 
-fn place(tree: &mut Tree, parent: &Arc<Object>, name: &str, child: &Arc<Object>) -> Result<Arc<str>, TreeError> {
-    if tree.node(parent.key).is_some_and(|n| n.names.contains_key(name)) {
-        return Err(TreeError::NameTaken { parent: tree.describe(parent), name: name.into() });
+fn place(
+    tree: &mut Tree,
+    parent: &Arc<Object>,
+    name: &str,
+    child: &Arc<Object>,
+) -> Result<Arc<str>, TreeError> {
+    if tree
+        .node(parent.key)
+        .is_some_and(|n| n.names.contains_key(name))
+    {
+        return Err(TreeError::NameTaken {
+            parent: tree.describe(parent),
+            name: name.into(),
+        });
     }
     if let Err(now) = child.counts.set_parented() {
         return Err(if now.is_parented() {
             TreeError::HasParent {
                 child: tree.describe(child),
                 parent: tree.describe(parent),
-                current: tree.parent_of(child.key).map_or_else(String::new, |p| tree.describe(p)),
+                current: tree
+                    .parent_of(child.key)
+                    .map_or_else(String::new, |p| tree.describe(p)),
             }
         } else {
-            TreeError::ChildWithdrawn { parent: tree.describe(parent), child: tree.describe(child) }
+            TreeError::ChildWithdrawn {
+                parent: tree.describe(parent),
+                child: tree.describe(child),
+            }
         });
     }
     let age = tree.next_age;
     tree.next_age += 1;
     let name: Arc<str> = Arc::from(name);
-    let node = tree.node_mut(parent.key).expect("the caller saw the parent");
+    let node = tree
+        .node_mut(parent.key)
+        .expect("the caller saw the parent");
     node.children.insert(age, child.key);
     node.names.insert(name.clone(), age);
-    let node = tree.node_mut(child.key).expect("an object that is not finalized is in the arena");
+    let node = tree
+        .node_mut(child.key)
+        .expect("an object that is not finalized is in the arena");
     node.parent = Some((parent.key, age));
     node.name = name.clone();
     Ok(name)
@@ -278,16 +327,27 @@ fn place(tree: &mut Tree, parent: &Arc<Object>, name: &str, child: &Arc<Object>)
 pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
     let mut tree = holder.machine_inner().tree.lock();
     if !holder.is_complete() {
-        return Err(TreeError::DuringInit { holder: tree.describe(holder), what: handle.describe() });
+        return Err(TreeError::DuringInit {
+            holder: tree.describe(holder),
+            what: handle.describe(),
+        });
     }
     if holder.is_withdrawn() {
-        return Err(TreeError::ParentWithdrawn { parent: tree.describe(holder), child: handle.describe() });
+        return Err(TreeError::ParentWithdrawn {
+            parent: tree.describe(holder),
+            child: handle.describe(),
+        });
     }
     let id = HandleId(tree.next_handle);
     tree.next_handle += 1;
     match tree.node_mut(holder.key) {
         Some(node) => node.opened.push((id, handle)),
-        None => return Err(TreeError::Gone(Gone { object: tree.describe(holder), state: "gone" })),
+        None => {
+            return Err(TreeError::Gone(Gone {
+                object: tree.describe(holder),
+                state: "gone",
+            }));
+        }
     }
     Ok(id)
 }
@@ -303,9 +363,16 @@ pub(crate) fn forget(holder: &Arc<Object>, id: HandleId) -> Option<Arc<dyn Handl
 /// Handles opened since `mark`, newest first, taken out of the holder's list.
 pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc<dyn Handle>> {
     let mut tree = holder.machine_inner().tree.lock();
-    let Some(node) = tree.node_mut(holder.key) else { return Vec::new() };
+    let Some(node) = tree.node_mut(holder.key) else {
+        return Vec::new();
+    };
     let at = node.opened.partition_point(|(i, _)| i.0 < mark.0);
-    node.opened.split_off(at).into_iter().rev().map(|(_, h)| h).collect()
+    node.opened
+        .split_off(at)
+        .into_iter()
+        .rev()
+        .map(|(_, h)| h)
+        .collect()
 }
 
 /// The id that the next opened handle will have.
@@ -314,15 +381,29 @@ pub(crate) fn next_handle(holder: &Arc<Object>) -> HandleId {
 }
 
 /// Sets or (with `None`) clears a strong link; gives the old one to be dropped outside the lock.
-pub(crate) fn set_link(source: &Arc<Object>, name: &str, target: Option<Hold>) -> Result<Option<Hold>, TreeError> {
+pub(crate) fn set_link(
+    source: &Arc<Object>,
+    name: &str,
+    target: Option<Hold>,
+) -> Result<Option<Hold>, TreeError> {
     let mut tree = source.machine_inner().tree.lock();
     if source.is_withdrawn() && target.is_some() {
-        return Err(TreeError::ParentWithdrawn { parent: tree.describe(source), child: format!("link {name}") });
+        return Err(TreeError::ParentWithdrawn {
+            parent: tree.describe(source),
+            child: format!("link {name}"),
+        });
     }
     let Some(node) = tree.node_mut(source.key) else {
-        return Err(TreeError::Gone(Gone { object: tree.describe(source), state: "gone" }));
+        return Err(TreeError::Gone(Gone {
+            object: tree.describe(source),
+            state: "gone",
+        }));
     };
-    let old = node.links.iter().position(|(n, _)| &**n == name).map(|at| node.links.remove(at).1);
+    let old = node
+        .links
+        .iter()
+        .position(|(n, _)| &**n == name)
+        .map(|at| node.links.remove(at).1);
     if let Some(hold) = target {
         node.links.push((Arc::from(name), hold));
     }

@@ -41,14 +41,31 @@ struct Progress {
 
 impl Ticket {
     fn new(machine: &Arc<MachineInner>, object: String) -> Self {
-        let state = TicketState { object, progress: Mutex::default(), changed: Condvar::new() };
-        Self { state: Arc::new(state), machine: Some(machine.clone()) }
+        let state = TicketState {
+            object,
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        Self {
+            state: Arc::new(state),
+            machine: Some(machine.clone()),
+        }
     }
 
     /// A withdrawal with nothing to do.
-    fn finished(object: String) -> Self {
-        let progress = Mutex::new(Progress { done: true, wakers: Vec::new() });
-        Self { state: Arc::new(TicketState { object, progress, changed: Condvar::new() }), machine: None }
+    pub(crate) fn finished(object: String) -> Self {
+        let progress = Mutex::new(Progress {
+            done: true,
+            wakers: Vec::new(),
+        });
+        Self {
+            state: Arc::new(TicketState {
+                object,
+                progress,
+                changed: Condvar::new(),
+            }),
+            machine: None,
+        }
     }
 
     /// Whether every hook has run and the tree edges are gone. (The finalizers come when nobody holds the objects any more.)
@@ -61,20 +78,33 @@ impl Ticket {
     /// # Errors
     /// The caller is inside a read section, a hook, a finalizer, a listener, a transaction or on the executor; or the time ran out.
     pub fn wait(&self, timeout: Duration) -> Result<(), WaitError> {
-        let Some(machine) = &self.machine else { return Ok(()) };
+        let Some(machine) = &self.machine else {
+            return Ok(());
+        };
         let what = || format!("the withdrawal of {}", self.state.object);
         if self.is_done() {
             return Ok(());
         }
         if let Some(place) = machine.waiting_forbidden() {
-            return Err(WaitError::Forbidden { what: what(), place });
+            return Err(WaitError::Forbidden {
+                what: what(),
+                place,
+            });
         }
         let start = Instant::now();
-        machine.help_until(Some(start + timeout), || self.is_done(), |until| self.wait_changed(until));
+        machine.help_until(
+            Some(start + timeout),
+            || self.is_done(),
+            |until| self.wait_changed(until),
+        );
         if self.is_done() {
             return Ok(());
         }
-        Err(WaitError::TimedOut { what: what(), waited: start.elapsed(), holder: machine.teardown_holder() })
+        Err(WaitError::TimedOut {
+            what: what(),
+            waited: start.elapsed(),
+            holder: machine.teardown_holder(),
+        })
     }
 
     fn wait_changed(&self, until: Instant) {
@@ -153,7 +183,8 @@ pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<(Arc<Withdrawal>
             _ => {}
         }
         let describe = |o: &Object| {
-            tree.path(o.key).unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
+            tree.path(o.key)
+                .unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
         };
         let ticket = Ticket::new(machine, describe(root));
         let batch = subtree(&tree, root);
@@ -201,7 +232,11 @@ fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> Vec<Arc<Object>> {
         }
         let key = object.key;
         work.push((object, true));
-        work.extend(tree.children(key).filter(|c| !c.is_withdrawn()).map(|c| (c.clone(), false)));
+        work.extend(
+            tree.children(key)
+                .filter(|c| !c.is_withdrawn())
+                .map(|c| (c.clone(), false)),
+        );
     }
     batch
 }
@@ -209,7 +244,10 @@ fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> Vec<Arc<Object>> {
 /// Unparents in the caller where it may wait, else on the executor.
 pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, TreeError> {
     if context::depth(Place::Listener) > 0 {
-        return Err(TreeError::Forbidden { object: object.describe(), place: Place::Listener });
+        return Err(TreeError::Forbidden {
+            object: object.describe(),
+            place: Place::Listener,
+        });
     }
     let machine = object.machine_inner();
     let Some((_, ticket)) = begin(object, Cause::Unparent) else {
@@ -217,7 +255,11 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
         return Ok(earlier.unwrap_or_else(|| Ticket::finished(object.describe())));
     };
     if may_wait && machine.waiting_forbidden().is_none() {
-        machine.help_until(None, || ticket.is_done(), |until| ticket.wait_changed(until));
+        machine.help_until(
+            None,
+            || ticket.is_done(),
+            |until| ticket.wait_changed(until),
+        );
     } else {
         machine.executor.wake();
     }
@@ -247,7 +289,11 @@ impl Withdrawal {
             if let Some(retract) = layer.retract {
                 // Only listeners can panic in here, and those are caught one by one; this is for the layer's own bugs.
                 if let Err(panic) = panics::catch(|| retract(&handle, &self.batch)) {
-                    tracing::error!(layer = layer.name, panic = panics::message(&*panic), "retracting panicked");
+                    tracing::error!(
+                        layer = layer.name,
+                        panic = panics::message(&*panic),
+                        "retracting panicked"
+                    );
                 }
             }
         }
@@ -286,7 +332,10 @@ impl Withdrawal {
         if self.carries_storage && self.root.counts.release() {
             machine.queue_finalizer(self.root.clone());
         }
-        machine.emit(&MachineEvent::Withdrawn { id: self.root.id(), path: self.ticket.state.object.clone() });
+        machine.emit(&MachineEvent::Withdrawn {
+            id: self.root.id(),
+            path: self.ticket.state.object.clone(),
+        });
         self.ticket.finish();
         tracing::debug!(object = %self.ticket.state.object, "withdrawal complete");
     }
@@ -305,7 +354,9 @@ fn close_object(object: &Arc<Object>) {
     }
     if let Some(instance) = object.any_instance() {
         for level in object.class().levels.iter().rev() {
-            run_hook(Place::Hook, "unparent hook", object, || (level.unparent)(instance));
+            run_hook(Place::Hook, "unparent hook", object, || {
+                (level.unparent)(instance)
+            });
         }
     }
     let links = object.machine_inner().tree.lock().take_links(object.key);

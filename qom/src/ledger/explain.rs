@@ -26,12 +26,26 @@ impl WhyAlive {
     pub(crate) fn explain(full: &Graph, id: ObjectId, object: String, counts: (u64, u64)) -> Self {
         let Some(target) = full.find(id) else {
             let graph = Graph::default();
-            return Self { object, counts, graph, target: None, paths: Vec::new(), cycles: Vec::new() };
+            return Self {
+                object,
+                counts,
+                graph,
+                target: None,
+                paths: Vec::new(),
+                cycles: Vec::new(),
+            };
         };
         let (graph, target) = backwards(full, target);
         let paths = shortest_paths(&graph, target);
         let cycles = graph.cycles();
-        Self { object, counts, graph, target: Some(target), paths, cycles }
+        Self {
+            object,
+            counts,
+            graph,
+            target: Some(target),
+            paths,
+            cycles,
+        }
     }
 
     /// Whether anything keeps it.
@@ -42,7 +56,9 @@ impl WhyAlive {
     /// The holders at the far ends of the paths, for error messages: `user handle at src/a.rs:3`.
     pub fn holders(&self) -> Vec<String> {
         let roots = self.paths.iter().filter_map(|p| p.first());
-        roots.map(|e| self.describe_edge(&self.graph.edges[*e])).collect()
+        roots
+            .map(|e| self.describe_edge(&self.graph.edges[*e]))
+            .collect()
     }
 
     pub(crate) fn describe_edge(&self, edge: &GraphEdge) -> String {
@@ -77,7 +93,11 @@ fn backwards(full: &Graph, target: usize) -> (Graph, usize) {
     }
     for e in &full.edges {
         if let (Some(from), Some(to)) = (renamed[e.from], renamed[e.to]) {
-            graph.edges.push(GraphEdge { from, to, ..e.clone() });
+            graph.edges.push(GraphEdge {
+                from,
+                to,
+                ..e.clone()
+            });
         }
     }
     (graph, 0)

@@ -69,7 +69,10 @@ impl Graph {
                 .objects()
                 .map(|o| {
                     let label = tree.path(o.key).or_else(|| o.last_path.get().cloned());
-                    (o.clone(), label.unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0)))
+                    (
+                        o.clone(),
+                        label.unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0)),
+                    )
                 })
                 .collect();
             let mut edges = Vec::new();
@@ -88,16 +91,27 @@ impl Graph {
                 NodeKind::Live(object.id())
             };
             index.insert(object.id(), graph.nodes.len());
-            graph.nodes.push(GraphNode { label: label.clone(), kind, type_name: Some(object.class().name()) });
+            graph.nodes.push(GraphNode {
+                label: label.clone(),
+                kind,
+                type_name: Some(object.class().name()),
+            });
         }
         for (parent, child) in tree_edges {
             if let (Some(&from), Some(&to)) = (index.get(&parent), index.get(&child)) {
-                graph.edges.push(GraphEdge { from, to, reason: Reason::CHILD, place: None });
+                graph.edges.push(GraphEdge {
+                    from,
+                    to,
+                    reason: Reason::CHILD,
+                    place: None,
+                });
             }
         }
         let mut named: HashMap<Arc<str>, usize> = HashMap::new();
         for (object, _) in &objects {
-            let Some(&to) = index.get(&object.id()) else { continue };
+            let Some(&to) = index.get(&object.id()) else {
+                continue;
+            };
             graph.add_edges_of(object, to, &index, &mut named);
         }
         graph
@@ -118,7 +132,11 @@ impl Graph {
             let from = match &edge.holder {
                 Holder::Object(weak) => weak.upgrade().and_then(|o| index.get(&o.id()).copied()),
                 Holder::Named(name) => Some(*named.entry(name.clone()).or_insert_with(|| {
-                    self.nodes.push(GraphNode { label: name.to_string(), kind: NodeKind::Other, type_name: None });
+                    self.nodes.push(GraphNode {
+                        label: name.to_string(),
+                        kind: NodeKind::Other,
+                        type_name: None,
+                    });
                     self.nodes.len() - 1
                 })),
                 Holder::Outside => None,
@@ -133,20 +151,45 @@ impl Graph {
                     self.nodes.len() - 1
                 })
             });
-            self.edges.push(GraphEdge { from, to, reason: edge.reason, place: edge.place });
+            self.edges.push(GraphEdge {
+                from,
+                to,
+                reason: edge.reason,
+                place: edge.place,
+            });
         }
         let unnamed = now.storage().saturating_sub(known);
         if unnamed > 0 {
             let all_users = unnamed <= now.users();
-            let kind = if all_users { NodeKind::Handles } else { NodeKind::Unrecorded };
+            let kind = if all_users {
+                NodeKind::Handles
+            } else {
+                NodeKind::Unrecorded
+            };
             let label = if all_users {
                 format!("{unnamed} user handles, not recorded")
             } else {
-                format!("{unnamed} counts, not recorded ({} user handles; pins, snapshots)", now.users())
+                format!(
+                    "{unnamed} counts, not recorded ({} user handles; pins, snapshots)",
+                    now.users()
+                )
             };
-            self.nodes.push(GraphNode { label, kind, type_name: None });
-            let reason = if all_users { Reason::USER_HANDLE } else { Reason("unrecorded") };
-            self.edges.push(GraphEdge { from: self.nodes.len() - 1, to, reason, place: None });
+            self.nodes.push(GraphNode {
+                label,
+                kind,
+                type_name: None,
+            });
+            let reason = if all_users {
+                Reason::USER_HANDLE
+            } else {
+                Reason("unrecorded")
+            };
+            self.edges.push(GraphEdge {
+                from: self.nodes.len() - 1,
+                to,
+                reason,
+                place: None,
+            });
         }
     }
 

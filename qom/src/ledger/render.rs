@@ -11,7 +11,11 @@ impl Display for WhyAlive {
         if !self.is_alive() {
             return write!(f, "{} is not alive: nothing keeps it", self.object);
         }
-        write!(f, "{} is alive: {storage} counted, {users} of them user handles", self.object)?;
+        write!(
+            f,
+            "{} is alive: {storage} counted, {users} of them user handles",
+            self.object
+        )?;
         for path in &self.paths {
             for (i, edge) in path.iter().enumerate() {
                 let edge = &self.graph.edges[*edge];
@@ -38,8 +42,13 @@ impl Display for WhyAlive {
 impl Graph {
     /// The graph in DOT; edges on a cycle are red. Deterministic for one graph.
     pub fn to_dot(&self) -> String {
-        let on_cycle: Vec<HashSet<usize>> = self.cycles().into_iter().map(|c| c.into_iter().collect()).collect();
-        let mut dot = String::from("digraph references {\n  rankdir=LR;\n  node [fontname=\"monospace\"];\n");
+        let on_cycle: Vec<HashSet<usize>> = self
+            .cycles()
+            .into_iter()
+            .map(|c| c.into_iter().collect())
+            .collect();
+        let mut dot =
+            String::from("digraph references {\n  rankdir=LR;\n  node [fontname=\"monospace\"];\n");
         for (i, node) in self.nodes.iter().enumerate() {
             let shape = match node.kind {
                 NodeKind::Root(_) => "shape=doubleoctagon",
@@ -55,9 +64,17 @@ impl Graph {
             };
         }
         for edge in &self.edges {
-            let red = on_cycle.iter().any(|c| c.contains(&edge.from) && c.contains(&edge.to));
+            let red = on_cycle
+                .iter()
+                .any(|c| c.contains(&edge.from) && c.contains(&edge.to));
             let color = if red { ", color=red" } else { "" };
-            let _ = writeln!(dot, "  n{} -> n{} [label=\"{}\"{color}];", edge.from, edge.to, escape(edge.reason.0));
+            let _ = writeln!(
+                dot,
+                "  n{} -> n{} [label=\"{}\"{color}];",
+                edge.from,
+                edge.to,
+                escape(edge.reason.0)
+            );
         }
         dot.push_str("}\n");
         dot
