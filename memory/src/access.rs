@@ -6,7 +6,7 @@
 //! 2. [`is_valid`] rejects chunks that the device does not take (a rejected read gives 0, a rejected write is dropped, the
 //!    result is [`MemTx::DECODE_ERROR`]),
 //! 3. [`swap_to`] turns a value between the requester's byte order and the region's, once for the whole chunk,
-//! 4. [`read`] and [`write`] turn a chunk into calls of the sizes that the device implements.
+//! 4. [`read()`] and [`write()`] turn a chunk into calls of the sizes that the device implements.
 //!
 //! The region's own veto (its `accepts` hook), ioeventfds and the re-entrancy guard stand between these steps and belong to the caller.
 
@@ -285,7 +285,7 @@ pub fn read(
 
 /// Step 5 of a write: the calls that make up `size` bytes at `offset`, of a value in the region's byte order.
 ///
-/// `call` gets offset, width and value of each call, as [`read`] does. A width above `size` carries zeroes in the bytes that the access does
+/// `call` gets offset, width and value of each call, as [`read()`] does. A width above `size` carries zeroes in the bytes that the access does
 /// not have: above the value for a little-endian region, below it for a big-endian one.
 #[inline]
 pub fn write(

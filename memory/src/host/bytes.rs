@@ -79,6 +79,25 @@ pub enum BytesError {
 /// assert_eq!(bytes.load_u64(0xff9), None);
 /// # Ok::<(), memory::BackingError>(())
 /// ```
+///
+/// They cannot outlive their lender, nor leave its thread:
+///
+/// ```compile_fail,E0277
+/// let ram = memory::Backing::anonymous(0x1000)?;
+/// let bytes = ram.bytes();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || bytes.load_u8(0));
+/// });
+/// # Ok::<(), memory::BackingError>(())
+/// ```
+///
+/// ```compile_fail,E0505
+/// let ram = memory::Backing::anonymous(0x1000)?;
+/// let bytes = ram.bytes();
+/// drop(ram);
+/// bytes.load_u8(0);
+/// # Ok::<(), memory::BackingError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct VolatileBytes<'a> {
     ptr: NonNull<u8>,

@@ -1,1 +1,5 @@
 //! Tests of backings and of the accesses to their bytes.
+
+mod backing;
+mod bytes;
+mod races;
