@@ -14,7 +14,7 @@ const EXTENSIONS: &[&str] = &[
     "rs", "md", "toml", "json", "jsonl", "txt", "sh", "yml", "svg", "dot", "gz",
 ];
 
-const REMEDY: &str = "name a file or folder that exists, from the root of the repository or from the document's folder";
+const REMEDY: &str = "name a file or folder that exists, from the root of the repository or from a folder around the document";
 
 /// Checks every document and every comment.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -96,11 +96,14 @@ impl Known {
             Place::Comment => is_document || (begins && ends && !path.contains(['*', '{'])),
             Place::Prose => is_document,
         };
-        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // Any folder around the document may be meant: its own, its package's, the repository's.
+        let folders = file.path.match_indices('/').map(|(at, _)| &file.path[..at]);
+        let folders: Vec<&str> = folders.chain([""]).collect();
         is_path
             && expanded(path).iter().any(|path| {
-                let beside = joined(folder, path);
-                !self.exists(path) && !beside.is_some_and(|path| self.exists(&path))
+                let at =
+                    |folder: &&str| joined(folder, path).is_some_and(|path| self.exists(&path));
+                !folders.iter().any(at)
             })
     }
 
@@ -288,7 +291,7 @@ mod tests {
         assert_eq!(
             findings(
                 "qom/src/a.rs",
-                "//! `*/tests/x_*.rs`, `qom/tests/x_*.rs`, `qom/kvm`."
+                "//! `*/tests/x_*.rs`, `qom/tests/x_*.rs`, `qom/kvm`, `src/tree.rs`."
             ),
             Vec::<String>::new()
         );

@@ -1,24 +1,24 @@
 //! Each memory ordering of a lock-free protocol is argued where it stands: `// ORDERING:` says what it pairs with.
 //!
-//! The comment is looked for in the function, or directly above it. A paragraph of its own with a blank line behind it
-//! speaks for all that follows in its block. The files that carry a protocol are on [`PROTOCOLS`]; elsewhere only
-//! `Relaxed` counters are expected, and anything stronger asks for the file to be put on the list. Tests,
-//! demonstrations and this program are left out.
+//! In the files on [`PROTOCOLS`] every ordering asks for it, `Relaxed` too; elsewhere those that are stronger do. The
+//! comment is looked for in the function, or directly above it. A paragraph of its own with a blank line behind it speaks
+//! for all that follows in its block. An ordering counts where it is handed to a call, by its own name or that of a
+//! constant; in a pattern, a comparison or the constant itself it orders nothing. Tests, demonstrations and this program
+//! are left out.
 
 use super::Finding;
-use super::source::{Source, closing, words};
+use super::source::{Source, closing, enclosing, words};
 use super::tree::{File, Tree};
 
-/// The files whose atomics synchronize something without a lock.
-const PROTOCOLS: &[&str] = &[];
+/// The files whose atomics are a protocol between threads, and not only counters.
+const PROTOCOLS: &[&str] = &["qom/grace/src/protocol.rs", "qom/grace/src/slot.rs"];
 
 const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
 
 const ARGUE: &str = "put `// ORDERING: what it pairs with, or why nothing has to be ordered` in the function or directly above it";
-const LIST: &str = "use a lock, or put the file on PROTOCOLS in xtask/src/tidy/ordering.rs and argue each ordering";
 const UNLIST: &str = "take the file off PROTOCOLS in xtask/src/tidy/ordering.rs";
 
-/// Checks every Rust file against the list.
+/// Checks every Rust file.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     check_against(tree, PROTOCOLS)
 }
@@ -30,29 +30,17 @@ fn check_against(tree: &Tree, protocols: &[&str]) -> Vec<Finding> {
             continue;
         }
         let listed = protocols.contains(&file.path.as_str());
-        for (at, what) in uses(source)
-            .into_iter()
-            .filter(|(at, _)| !source.is_in_tests(*at))
-        {
-            if listed && !is_argued(source, at) {
-                findings.push(finding(
-                    file,
-                    source.line(at),
-                    format!("`{what}` without an ORDERING: comment"),
-                    ARGUE,
-                ));
-            } else if !listed && what != "Relaxed" {
-                let what = format!("`{what}` in a file that is not on the list of protocols");
-                findings.push(finding(file, source.line(at), what, LIST));
+        for (at, name) in uses(source) {
+            let asked = (listed || name != "Relaxed") && !source.is_in_tests(at);
+            if asked && !is_argued(source, at) {
+                let what = format!("`{name}` without an ORDERING: comment");
+                findings.push(finding(file, source.line(at), what, ARGUE));
             }
         }
     }
     for path in protocols {
-        let used = tree
-            .file(path)
-            .and_then(|f| f.source.as_ref())
-            .is_some_and(|source| !uses(source).is_empty());
-        if !used {
+        let source = tree.file(path).and_then(|file| file.source.as_ref());
+        if source.is_none_or(|source| uses(source).is_empty()) {
             let what = "is on the list of protocols and orders nothing".into();
             findings.push(Finding {
                 path: (*path).to_owned(),
@@ -62,61 +50,77 @@ fn check_against(tree: &Tree, protocols: &[&str]) -> Vec<Finding> {
             });
         }
     }
+    findings.dedup();
     findings
 }
 
-/// The orderings and fences in a file's code, imports left out.
-fn uses(source: &Source) -> Vec<(usize, &'static str)> {
-    let imported = |name: &str| {
-        source.code.match_indices("Ordering::").any(|(at, path)| {
-            let rest = &source.code[at + path.len()..];
-            let list = if rest.starts_with('{') {
-                &rest[..closing(rest, 0)]
-            } else {
-                ""
-            };
-            is_import(source, at)
-                && (rest.starts_with('*')
-                    || words(list, name).next().is_some()
-                    || words(rest, name).next() == Some(0))
-        })
-    };
-    let mut uses: Vec<(usize, &'static str)> = Vec::new();
+/// The orderings and fences in a file's code that are handed to a call.
+fn uses(source: &Source) -> Vec<(usize, String)> {
+    let code = &source.code;
+    let mut uses: Vec<(usize, String)> = Vec::new();
     for name in ORDERINGS {
-        let bare = imported(name);
+        let bare = is_imported(source, name);
+        let is_ordering = |at: &usize| {
+            let before = &code[..*at];
+            before.ends_with("Ordering::") || (bare && !before.ends_with("::"))
+        };
         uses.extend(
             source
                 .words(name)
-                .filter(|at| {
-                    source.code[..*at].ends_with("Ordering::")
-                        || (bare && !source.code[..*at].ends_with("::"))
-                })
-                .map(|at| (at, name)),
+                .filter(is_ordering)
+                .map(|at| (at, name.to_owned())),
         );
     }
+    for name in constants(source) {
+        uses.extend(source.words(name).map(|at| (at, name.to_owned())));
+    }
+    // A fence may be given an ordering by a variable.
     for name in ["fence", "compiler_fence"] {
         let is_call = |at: &usize| {
-            let defines = source.code[..*at].trim_end().ends_with("fn");
-            source.code[at + name.len()..].starts_with('(') && !defines
+            let defines = code[..*at].trim_end().ends_with("fn");
+            code[at + name.len()..].starts_with('(') && !defines
         };
-        uses.extend(source.words(name).filter(is_call).map(|at| (at, name)));
+        uses.extend(
+            source
+                .words(name)
+                .filter(is_call)
+                .map(|at| (at + name.len() + 1, name.to_owned())),
+        );
     }
-    uses.retain(|(at, _)| !is_import(source, *at));
+    let is_fence = |name: &str| name.ends_with("fence");
+    uses.retain(|(at, name)| {
+        enclosing(code, *at).is_some_and(|open| {
+            // What is handed to a fence is reported as the fence.
+            let doubled = !is_fence(name) && is_fence(&code[..open]);
+            code[open..].starts_with('(') && !doubled
+        })
+    });
     uses.sort_unstable();
     uses
 }
 
-/// Whether an offset is in a `use` declaration.
-fn is_import(source: &Source, at: usize) -> bool {
-    let before = &source.code[..at];
-    let start = before.rfind(';').map_or(0, |n| n + 1);
-    words(&before[start..], "use").last().is_some_and(|n| {
-        // A function body between the two would open a brace that no path opens.
-        let between = before[start + n + "use".len()..].trim();
-        between
-            .chars()
-            .all(|c| c.is_alphanumeric() || "_:{}, \n*".contains(c))
-            && !between.contains(") {")
+/// The names of the file's own constants that are orderings.
+fn constants(source: &Source) -> std::collections::BTreeSet<&str> {
+    let declared = source.words("const").filter_map(|at| {
+        let (name, behind) = source.code[at + "const".len()..].split_once(':')?;
+        let is_ordering = behind.trim_start().starts_with("Ordering");
+        is_ordering.then(|| name.trim())
+    });
+    declared.collect()
+}
+
+/// Whether a `use` brings an ordering's bare name into the file.
+fn is_imported(source: &Source, name: &str) -> bool {
+    source.words("use").any(|at| {
+        let path = source.code[at..].split(';').next().unwrap_or_default();
+        path.split_once("Ordering::").is_some_and(|(_, rest)| {
+            let names = if rest.starts_with('{') {
+                &rest[..closing(rest, 0)]
+            } else {
+                rest
+            };
+            names.starts_with('*') || words(names, name).next().is_some()
+        })
     })
 }
 
@@ -194,8 +198,8 @@ mod tests {
         assert_eq!(listed(text), ["2: `Relaxed` without an ORDERING: comment"]);
         let text = "use std::sync::atomic::Ordering::{Acquire, Release};\nfn f() { x.load(Acquire); y(Phase::Release) }";
         assert_eq!(listed(text), ["2: `Acquire` without an ORDERING: comment"]);
-        let text = "const PUBLISH: Ordering = Ordering::Release;\n";
-        assert_eq!(listed(text), ["1: `Release` without an ORDERING: comment"]);
+        let text = "const LAST: Ordering = Ordering::Release;\nfn f() { x.store(1, LAST); }";
+        assert_eq!(listed(text), ["2: `LAST` without an ORDERING: comment"]);
     }
 
     #[test]
@@ -204,7 +208,7 @@ mod tests {
             "/// Loads.\n// ORDERING: pairs with `g`.\n#[inline]\nfn f() { x.load(Ordering::Acquire); }",
             "fn f() {\n // ORDERING: pairs with `g`.\n x.load(Ordering::Acquire);\n}",
             "impl X {\n // ORDERING: all of these\n // only count.\n\n fn f() { x.load(Ordering::Relaxed); }\n}",
-            "#[cfg(test)]\nmod tests { fn f() { x.load(Ordering::SeqCst); } }\n// ORDERING: it.\nstatic X: Ordering = Ordering::Acquire;",
+            "#[cfg(test)]\nmod tests { fn f() { x.load(Ordering::SeqCst); } }\n// ORDERING: it.\nstatic X: X = X::new(Ordering::Acquire);",
         ] {
             assert_eq!(listed(text), Vec::<String>::new(), "{text}");
         }
@@ -227,23 +231,32 @@ mod tests {
     }
 
     #[test]
-    fn a_file_off_the_list_may_only_count() {
-        assert_eq!(
-            findings("fn f() { x.load(Ordering::Relaxed); }", &[]),
-            Vec::<String>::new()
+    fn a_file_off_the_list_argues_what_is_stronger_than_relaxed() {
+        let relaxed = "fn f() { x.load(Ordering::Relaxed); }";
+        assert_eq!(findings(relaxed, &[]), Vec::<String>::new());
+        let found = findings(
+            "fn f() {\n x.load(Ordering::Acquire);\n fence(order);\n}",
+            &[],
         );
-        let found = findings("fn f() { x.load(Ordering::Acquire); fence(order); }", &[]);
         assert_eq!(
             found,
             [
-                "1: `Acquire` in a file that is not on the list of protocols",
-                "1: `fence` in a file that is not on the list of protocols",
+                "2: `Acquire` without an ORDERING: comment",
+                "3: `fence` without an ORDERING: comment"
             ]
         );
-        assert_eq!(
-            findings("fn cmp() { Ordering::Less }\nfn fence() {}", &[]),
-            Vec::<String>::new()
-        );
+    }
+
+    #[test]
+    fn an_ordering_that_orders_nothing_needs_no_argument() {
+        for text in [
+            "fn f(a: u8) -> Ordering { a.cmp(b); Ordering::Less }\nfn fence(x: u8) {}",
+            "fn f() { match o { Ordering::Acquire | Ordering::AcqRel => Ordering::Acquire, _ => o } }",
+            "fn f() { if o != Ordering::SeqCst { g(Phase::Release) } }",
+            "const X: Ordering = Ordering::SeqCst;",
+        ] {
+            assert_eq!(findings(text, &[]), Vec::<String>::new(), "{text}");
+        }
     }
 
     #[test]

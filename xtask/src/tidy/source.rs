@@ -172,6 +172,27 @@ pub(super) fn closing(code: &str, open: usize) -> usize {
     code.len()
 }
 
+/// The offset of the bracket that opens the innermost block, list or index around an offset.
+pub(super) fn enclosing(code: &str, at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    code[..at]
+        .bytes()
+        .enumerate()
+        .rev()
+        .find_map(|(at, byte)| match byte {
+            b'}' | b')' | b']' => {
+                depth += 1;
+                None
+            }
+            b'{' | b'(' | b'[' if depth == 0 => Some(at),
+            b'{' | b'(' | b'[' => {
+                depth -= 1;
+                None
+            }
+            _ => None,
+        })
+}
+
 /// What a byte of a Rust file belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
