@@ -2,7 +2,7 @@
 //!
 //! In the files on [`PROTOCOLS`] every ordering asks for it, `Relaxed` too; elsewhere those that are stronger do. The
 //! comment is looked for in the function, or directly above it. A paragraph of its own with a blank line behind it speaks
-//! for all that follows in its block. An ordering counts where it is handed to a call, by its own name or that of a
+//! for all that follows in its block, and one in the header for the whole file. An ordering counts where it is handed to a call, by its own name or that of a
 //! constant; in a pattern, a comparison or the constant itself it orders nothing. Tests, demonstrations and this program
 //! are left out.
 
@@ -11,11 +11,15 @@ use super::source::{Source, closing, enclosing, words};
 use super::tree::{File, Tree};
 
 /// The files whose atomics are a protocol between threads, and not only counters.
-const PROTOCOLS: &[&str] = &["qom/grace/src/protocol.rs", "qom/grace/src/slot.rs"];
+const PROTOCOLS: &[&str] = &[
+    "qom/grace/src/protocol.rs",
+    "qom/grace/src/slot.rs",
+    "qom/src/counts.rs",
+];
 
 const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
 
-const ARGUE: &str = "put `// ORDERING: what it pairs with, or why nothing has to be ordered` in the function or directly above it";
+const ARGUE: &str = "put `// ORDERING: what it pairs with, or why nothing has to be ordered` in the function or directly above it, or argue for the whole file in its header";
 const UNLIST: &str = "take the file off PROTOCOLS in xtask/src/tidy/ordering.rs";
 
 /// Checks every Rust file.
@@ -145,12 +149,11 @@ fn has_section(source: &Source, at: usize) -> bool {
         .any(|comment| {
             let in_function = source.function_at(comment).is_some();
             let mut line = source.line(comment);
-            let is_header = source.comment_line(line).trim().starts_with("//!");
             while !source.comment_line(line).trim().is_empty() {
                 line += 1;
             }
             let alone = source.code_line(line).trim().is_empty();
-            alone && !in_function && !is_header && at < block_end(&source.code, comment)
+            alone && !in_function && at < block_end(&source.code, comment)
         })
 }
 
@@ -205,6 +208,7 @@ mod tests {
     #[test]
     fn an_argued_ordering_is_right() {
         for text in [
+            "//! X.\n//!\n//! ORDERING: all is.\n\nuse x;\nfn g() { x.load(Ordering::Relaxed); }",
             "/// Loads.\n// ORDERING: pairs with `g`.\n#[inline]\nfn f() { x.load(Ordering::Acquire); }",
             "fn f() {\n // ORDERING: pairs with `g`.\n x.load(Ordering::Acquire);\n}",
             "impl X {\n // ORDERING: all of these\n // only count.\n\n fn f() { x.load(Ordering::Relaxed); }\n}",
@@ -221,11 +225,6 @@ mod tests {
         let attached = "// ORDERING: f's.\nfn f() {}\nfn g() { x.load(Ordering::Relaxed); }";
         assert_eq!(
             listed(attached),
-            ["3: `Relaxed` without an ORDERING: comment"]
-        );
-        let header = "//! ORDERING: everything.\n\nfn g() { x.load(Ordering::Relaxed); }";
-        assert_eq!(
-            listed(header),
             ["3: `Relaxed` without an ORDERING: comment"]
         );
     }
