@@ -1,0 +1,206 @@
+//! From an old view and what was damaged to the new view and the difference, for listeners.
+//!
+//! Only damaged windows are rendered. Outside them every address resolves along the same path as before,
+//! so that old ranges, cut at the windows' edges, stand for what a full rendering would find there. Two
+//! things reach over an edge. Ranges merge across it: the ranges beside a window take part in the
+//! merging. And an unmergeable range must not come out in pieces that a full rendering has in one, or the
+//! reverse: a window grows over every unmergeable range that it cuts or touches.
+
+use super::render::Renderer;
+use super::view::Entry;
+use super::{FlatRange, FlatView};
+use crate::addr::Span;
+use crate::topology::{Damage, RegionKey, Topology};
+
+/// Which ranges of a view went and came. Ranges equal in all fields before and after are in neither.
+#[derive(Clone, Debug)]
+pub struct Difference<V> {
+    /// Ranges of the old view that the new one has not, ascending, with their values.
+    pub removed: Vec<(FlatRange, V)>,
+    /// Ranges of the new view that the old one had not, ascending, with their values.
+    pub added: Vec<(FlatRange, V)>,
+}
+
+impl<V> Default for Difference<V> {
+    fn default() -> Self {
+        Self { removed: Vec::new(), added: Vec::new() }
+    }
+}
+
+impl<V> Difference<V> {
+    /// Whether the views are equal.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+}
+
+/// Windows to be rendered together, as what lies between them may merge with both.
+struct Group {
+    /// The windows and what of the old view may merge with them: whole old ranges at both ends.
+    hull: Span,
+    /// Ascending, neither overlapping nor touching.
+    windows: Vec<Span>,
+}
+
+impl<V: Clone> FlatView<V> {
+    /// The view after a change: what `root` shows now, given that this view is what it showed before and
+    /// that nothing changed outside `damage`. `value` makes the value of each range that is new; ranges
+    /// that stay keep theirs.
+    ///
+    /// It costs what is damaged, not what the view has.
+    pub fn update(
+        &self,
+        topology: &Topology,
+        root: Option<RegionKey>,
+        damage: &mut Damage,
+        mut value: impl FnMut(&FlatRange) -> V,
+    ) -> (Self, Difference<V>) {
+        let mut renderer = Renderer::default();
+        let mut view = self.clone();
+        let mut difference = Difference::default();
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for group in self.groups(damage.spans()) {
+            new.clear();
+            self.render_group(&mut renderer, topology, root, &group, &mut new);
+            old.clear();
+            old.extend(self.map.range(group.hull));
+            if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
+                view.map = view.map.splice(span, entries);
+            }
+        }
+        (view, difference)
+    }
+
+    /// The difference between this view and a later one that differs from it in `damage` only.
+    pub fn difference(&self, new: &Self, damage: &mut Damage) -> Difference<V> {
+        let mut difference = Difference::default();
+        if self.is_same(new) {
+            return difference;
+        }
+        let (mut old_seen, mut new_seen) = (None, None);
+        for &span in damage.spans() {
+            // A range that touches the damage may have merged into it, or parted from it.
+            let Some(near) = Span::new(span.first().saturating_sub(1), span.last().saturating_add(1)) else { continue };
+            missing(self, new, near, &mut old_seen, &mut difference.removed);
+            missing(new, self, near, &mut new_seen, &mut difference.added);
+        }
+        difference
+    }
+
+    /// The damage as groups of windows that can be rendered one group after the other.
+    fn groups(&self, damage: &[Span]) -> Vec<Group> {
+        // Many small windows cost more than one large one where little lies between them.
+        if let [first, .., last] = damage
+            && damage.len() > 32
+            && damage.len() * 3 >= self.len()
+        {
+            return self.groups(&[first.hull(*last)]);
+        }
+        let mut groups: Vec<Group> = Vec::new();
+        for &span in damage {
+            let mut window = span;
+            let mut hull = span;
+            let beside = [span.first().checked_sub(1), span.last().checked_add(1)];
+            for (range, _) in beside.into_iter().flatten().filter_map(|addr| self.range_at(addr)) {
+                hull = hull.hull(range.span);
+                if range.unmergeable {
+                    window = window.hull(range.span);
+                }
+            }
+            match groups.last_mut() {
+                Some(group) if group.hull.overlaps(hull) => {
+                    group.hull = group.hull.hull(hull);
+                    while let Some(left) = group.windows.pop_if(|left| left.touches(window)) {
+                        window = window.hull(left);
+                    }
+                    group.windows.push(window);
+                }
+                _ => groups.push(Group { hull, windows: vec![window] }),
+            }
+        }
+        groups
+    }
+
+    /// The new ranges in the group's hull: rendered in the windows, and the old ones' parts beside them.
+    fn render_group(
+        &self,
+        renderer: &mut Renderer,
+        topology: &Topology,
+        root: Option<RegionKey>,
+        group: &Group,
+        out: &mut Vec<FlatRange>,
+    ) {
+        let stay = |span: Option<Span>, out: &mut Vec<FlatRange>| {
+            let Some(span) = span else { return };
+            for (old, _) in self.range(span) {
+                if let Some(part) = old.clipped(span) {
+                    part.append(out);
+                }
+            }
+        };
+        let mut next = Some(group.hull.first());
+        for &window in &group.windows {
+            let beside = next.zip(window.first().checked_sub(1)).and_then(|(first, last)| Span::new(first, last));
+            stay(beside, out);
+            renderer.render(topology, root, window, out);
+            next = window.last().checked_add(1);
+        }
+        stay(next.and_then(|first| Span::new(first, group.hull.last())), out);
+    }
+}
+
+/// Appends the ranges of `one` near a damaged span that `other` has not, each once.
+fn missing<V: Clone>(
+    one: &FlatView<V>,
+    other: &FlatView<V>,
+    near: Span,
+    seen: &mut Option<u64>,
+    found: &mut Vec<(FlatRange, V)>,
+) {
+    for (range, value) in one.range(near) {
+        if *seen >= Some(range.span.first()) {
+            continue;
+        }
+        *seen = Some(range.span.first());
+        if other.range_at(range.span.first()).is_none_or(|(other, _)| other != range) {
+            found.push((range, value.clone()));
+        }
+    }
+}
+
+/// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
+/// `None` where they are equal.
+fn compare<V: Clone>(
+    old: &[(Span, &Entry<V>)],
+    new: &[FlatRange],
+    difference: &mut Difference<V>,
+    value: &mut impl FnMut(&FlatRange) -> V,
+) -> Option<(Span, Vec<(Span, Entry<V>)>)> {
+    let same = |(old, new): &(&(Span, &Entry<V>), &FlatRange)| old.1.range(old.0) == **new;
+    let begin = old.iter().zip(new).take_while(same).count();
+    let (old, new) = (&old[begin..], &new[begin..]);
+    let end = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+    let spans = old.iter().map(|&(span, _)| span).chain(new.iter().map(|range| range.span));
+    let span = spans.reduce(Span::hull)?;
+
+    let mut entries = Vec::with_capacity(new.len());
+    let mut olds = old.iter().map(|&(span, entry)| (entry.range(span), entry)).peekable();
+    for range in new {
+        while let Some((gone, entry)) = olds.next_if(|(gone, _)| gone.span.first() < range.span.first()) {
+            difference.removed.push((gone, entry.value.clone()));
+        }
+        if let Some((_, entry)) = olds.next_if(|(stays, _)| stays == range) {
+            entries.push((range.span, entry.clone()));
+            continue;
+        }
+        if let Some((gone, entry)) = olds.next_if(|(gone, _)| gone.span.first() == range.span.first()) {
+            difference.removed.push((gone, entry.value.clone()));
+        }
+        let value = value(range);
+        difference.added.push((*range, value.clone()));
+        entries.push((range.span, Entry::new(range, value)));
+    }
+    difference.removed.extend(olds.map(|(gone, entry)| (gone, entry.value.clone())));
+    Some((span, entries))
+}

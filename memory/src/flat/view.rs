@@ -1,0 +1,138 @@
+//! A rendered view: a persistent map of ranges, each with a value of its user's.
+
+use std::fmt;
+
+use super::FlatRange;
+use super::range::Flags;
+use crate::addr::{Offset, Span};
+use crate::span_map::{self, SpanMap};
+use crate::topology::RegionKey;
+
+/// What a range is besides its span.
+#[derive(Clone, Debug)]
+pub(super) struct Entry<V> {
+    region: RegionKey,
+    offset: Offset,
+    flags: Flags,
+    pub(super) value: V,
+}
+
+/// A rendered view. It never changes: [`update`](Self::update) gives a new one that shares what stayed.
+/// Cloning it is cheap. With each range goes a value that its user made when the range appeared.
+///
+/// Any thread may read it; it is `Send` and `Sync` where its values are.
+///
+/// ```
+/// use memory::addr::Size;
+/// use memory::flat::FlatView;
+/// use memory::topology::{Damage, RegionSpec, Topology};
+///
+/// let mut topology = Topology::new();
+/// let ram = topology.insert(RegionSpec::ram(Size::new(0x1000)))?;
+/// let empty = FlatView::empty();
+/// let (view, difference) = empty.update(&topology, Some(ram), &mut Damage::all(), |_| "my value");
+/// assert_eq!(view.get(0xfff).map(|(span, value)| (span.first(), *value)), Some((0, "my value")));
+/// assert_eq!(difference.added.len(), 1);
+/// # Ok::<(), memory::topology::TopologyError>(())
+/// ```
+pub struct FlatView<V> {
+    pub(super) map: SpanMap<Entry<V>>,
+}
+
+impl<V> Clone for FlatView<V> {
+    fn clone(&self) -> Self {
+        Self { map: self.map.clone() }
+    }
+}
+
+impl<V> Default for FlatView<V> {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for FlatView<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<V> Entry<V> {
+    pub(super) fn new(range: &FlatRange, value: V) -> Self {
+        Self { region: range.region, offset: range.offset, flags: range.flags(), value }
+    }
+
+    pub(super) fn range(&self, span: Span) -> FlatRange {
+        self.flags.onto(span, self.region, self.offset)
+    }
+}
+
+impl<V> FlatView<V> {
+    /// The view that shows nothing.
+    pub const fn empty() -> Self {
+        Self { map: SpanMap::new() }
+    }
+
+    /// How many ranges there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether the view shows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The addresses of the range at `addr`, and its value: the hot path of guest accesses.
+    #[inline]
+    pub fn get(&self, addr: u64) -> Option<(Span, &V)> {
+        let (span, entry) = self.map.get(addr)?;
+        Some((span, &entry.value))
+    }
+
+    /// The range at `addr`, and its value.
+    pub fn range_at(&self, addr: u64) -> Option<(FlatRange, &V)> {
+        let (span, entry) = self.map.get(addr)?;
+        Some((entry.range(span), &entry.value))
+    }
+
+    /// The ranges and their values, ascending.
+    pub fn iter(&self) -> Iter<'_, V> {
+        self.range(Span::ALL)
+    }
+
+    /// The ranges that overlap `within`, whole, and their values, ascending.
+    pub fn range(&self, within: Span) -> Iter<'_, V> {
+        Iter(self.map.range(within))
+    }
+
+    /// The first range that begins behind `addr`, if any.
+    pub fn after(&self, addr: u64) -> Option<(FlatRange, &V)> {
+        self.map.after(addr).map(|(span, entry)| (entry.range(span), &entry.value))
+    }
+
+    /// Whether the two are one view, not only equal. Cheap.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.map.is_same(&other.map)
+    }
+}
+
+impl<'a, V> IntoIterator for &'a FlatView<V> {
+    type Item = (FlatRange, &'a V);
+    type IntoIter = Iter<'a, V>;
+
+    fn into_iter(self) -> Iter<'a, V> {
+        self.iter()
+    }
+}
+
+/// Ranges and their values, ascending. Made by [`FlatView::iter`] and [`FlatView::range`].
+pub struct Iter<'a, V>(span_map::Iter<'a, Entry<V>>);
+
+impl<'a, V> Iterator for Iter<'a, V> {
+    type Item = (FlatRange, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(span, entry)| (entry.range(span), &entry.value))
+    }
+}

@@ -1,0 +1,207 @@
+//! The views of all address spaces of a topology, shared where the view root is the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Difference, FlatRange, FlatView};
+use crate::topology::{Damage, Pending, RegionKey, SpaceKey, Topology};
+
+/// The current view of each address space.
+///
+/// [`commit`](Self::commit) brings them up to date. Spaces with one
+/// [view root](Topology::resolve_root) get one view, rendered once.
+///
+/// ```
+/// use memory::addr::{Offset, Size};
+/// use memory::flat::Views;
+/// use memory::topology::{RegionSpec, SpaceKey, Topology};
+///
+/// let mut topology = Topology::new();
+/// let system = topology.insert(RegionSpec::ram(Size::new(0x1000)))?;
+/// let window = topology.insert(RegionSpec::alias(system, Offset(0), Size::MAX))?;
+/// topology.attach_root(SpaceKey(0), system)?;
+/// topology.attach_root(SpaceKey(1), window)?;
+///
+/// let mut views = Views::new();
+/// let pending = topology.take_pending();
+/// let changes = views.commit(&topology, pending, |_range| ());
+/// assert_eq!(changes.len(), 2);
+/// assert!(changes[0].new.is_same(&changes[1].new));
+/// # Ok::<(), memory::topology::TopologyError>(())
+/// ```
+#[derive(Debug)]
+pub struct Views<V> {
+    spaces: BTreeMap<SpaceKey, Current<V>>,
+    /// Which spaces had which view root when they were last looked at.
+    by_view_root: BTreeMap<RegionKey, BTreeSet<SpaceKey>>,
+}
+
+#[derive(Debug)]
+struct Current<V> {
+    view_root: Option<RegionKey>,
+    view: FlatView<V>,
+}
+
+/// What a commit did to one address space.
+#[derive(Clone, Debug)]
+pub struct SpaceChange<V> {
+    /// The space.
+    pub space: SpaceKey,
+    /// The view that it had.
+    pub old: FlatView<V>,
+    /// The view that it has; it shows nothing where the space is detached or its root was retracted.
+    pub new: FlatView<V>,
+    /// From the old to the new. Empty where only the sharing changed.
+    pub difference: Arc<Difference<V>>,
+}
+
+/// A space whose view or view root may differ.
+struct Affected {
+    space: SpaceKey,
+    damage: Damage,
+}
+
+impl<V> Default for Views<V> {
+    fn default() -> Self {
+        Self { spaces: BTreeMap::new(), by_view_root: BTreeMap::new() }
+    }
+}
+
+impl<V> Views<V> {
+    /// No spaces.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The view of a space; `None` where it was not attached at the last commit.
+    pub fn view(&self, space: SpaceKey) -> Option<&FlatView<V>> {
+        self.spaces.get(&space).map(|current| &current.view)
+    }
+}
+
+impl<V: Clone> Views<V> {
+    /// Brings the views up to date with `topology`, from which `pending` was taken just now. `value`
+    /// makes the value of each range that is new in a view. Gives the spaces whose view is another now,
+    /// also those attached (from a view that shows nothing) and detached (to one).
+    ///
+    /// It costs what is damaged, in each distinct view, and a look at each space that is reached.
+    pub fn commit(
+        &mut self,
+        topology: &Topology,
+        pending: Pending,
+        mut value: impl FnMut(&FlatRange) -> V,
+    ) -> Vec<SpaceChange<V>> {
+        let mut changes = Vec::new();
+        let (roots, spaces) = pending.into_parts();
+        let mut affected: BTreeMap<Option<RegionKey>, Vec<Affected>> = BTreeMap::new();
+        let mut reached = BTreeSet::new();
+        for (root, damage) in roots {
+            let Some(node) = topology.get(root) else { continue };
+            for &space in node.spaces().iter().filter(|space| !spaces.contains(space)) {
+                let group = affected.entry(topology.resolve_root(root)).or_default();
+                group.push(Affected { space, damage: damage.clone() });
+                reached.insert(space);
+            }
+        }
+        for space in spaces {
+            let view_root = topology.root_of(space).and_then(|root| topology.resolve_root(root));
+            affected.entry(view_root).or_default().push(Affected { space, damage: Damage::all() });
+            reached.insert(space);
+        }
+        for (view_root, mut group) in affected {
+            self.commit_group(topology, view_root, &mut group, &reached, &mut value, &mut changes);
+        }
+        changes.sort_unstable_by_key(|change| change.space);
+        changes
+    }
+
+    fn commit_group(
+        &mut self,
+        topology: &Topology,
+        view_root: Option<RegionKey>,
+        group: &mut [Affected],
+        reached: &BTreeSet<SpaceKey>,
+        value: &mut impl FnMut(&FlatRange) -> V,
+        changes: &mut Vec<SpaceChange<V>>,
+    ) {
+        let (base, new) = match self.base(topology, view_root, group, reached) {
+            Base::Ready(view) => (None, view),
+            Base::Update(at) => {
+                let old = self.view(group[at].space).cloned().unwrap_or_default();
+                let (new, difference) = old.update(topology, view_root, &mut group[at].damage, value);
+                (Some((old, Arc::new(difference))), new)
+            }
+        };
+        for Affected { space, damage } in group {
+            let old = self.set(topology, *space, view_root, &new);
+            if old.is_same(&new) {
+                continue;
+            }
+            let difference = match &base {
+                Some((base, difference)) if base.is_same(&old) => Arc::clone(difference),
+                _ => Arc::new(old.difference(&new, damage)),
+            };
+            changes.push(SpaceChange { space: *space, old, new: new.clone(), difference });
+        }
+    }
+
+    /// Where the new view of a group comes from.
+    fn base(
+        &self,
+        topology: &Topology,
+        view_root: Option<RegionKey>,
+        group: &[Affected],
+        reached: &BTreeSet<SpaceKey>,
+    ) -> Base<V> {
+        let Some(root) = view_root else { return Base::Ready(FlatView::empty()) };
+        let known = self.by_view_root.get(&root);
+        // Nothing that this space shows changed. Its view root may have, where that shows nothing new:
+        // so it is asked again.
+        let untouched = known.into_iter().flatten().find(|space| {
+            !reached.contains(space)
+                && topology.root_of(**space).and_then(|root| topology.resolve_root(root)) == view_root
+        });
+        if let Some(view) = untouched.and_then(|&space| self.view(space)) {
+            return Base::Ready(view.clone());
+        }
+        let had = group.iter().position(|one| known.is_some_and(|known| known.contains(&one.space)));
+        let old = || group.iter().position(|one| self.spaces.contains_key(&one.space));
+        Base::Update(had.or_else(old).unwrap_or(0))
+    }
+
+    /// Gives a space its view; answers the one before.
+    fn set(
+        &mut self,
+        topology: &Topology,
+        space: SpaceKey,
+        view_root: Option<RegionKey>,
+        view: &FlatView<V>,
+    ) -> FlatView<V> {
+        let old = self.spaces.remove(&space);
+        let old_root = old.as_ref().and_then(|old| old.view_root);
+        if old_root != view_root {
+            if let Some(old_root) = old_root
+                && let Some(spaces) = self.by_view_root.get_mut(&old_root)
+            {
+                spaces.remove(&space);
+                if spaces.is_empty() {
+                    self.by_view_root.remove(&old_root);
+                }
+            }
+            if let Some(view_root) = view_root {
+                self.by_view_root.entry(view_root).or_default().insert(space);
+            }
+        }
+        if topology.is_attached(space) {
+            self.spaces.insert(space, Current { view_root, view: view.clone() });
+        }
+        old.map(|old| old.view).unwrap_or_default()
+    }
+}
+
+enum Base<V> {
+    /// A view that is up to date.
+    Ready(FlatView<V>),
+    /// The view of this member of the group, to be updated.
+    Update(usize),
+}

@@ -1,0 +1,165 @@
+//! Building maps: from nothing, and from another map with a part replaced.
+
+use super::SpanMap;
+use super::node::{Branch, CAPACITY, Leaf, MINIMUM, Node};
+use crate::addr::Span;
+
+impl<V> SpanMap<V> {
+    /// The map of these entries.
+    ///
+    /// # Panics
+    ///
+    /// Where they do not ascend or overlap.
+    pub fn from_sorted(entries: impl IntoIterator<Item = (Span, V)>) -> Self {
+        let entries: Vec<_> = entries.into_iter().collect();
+        check(&entries);
+        Self::from_nodes(leaves(entries))
+    }
+
+    fn from_nodes(mut nodes: Vec<Node<V>>) -> Self {
+        while nodes.len() > 1 {
+            nodes = branches(nodes);
+        }
+        let mut root = nodes.pop();
+        // A branch over one node is no use at the top.
+        while let Some(Node::Branch(branch)) = &root
+            && branch.len() == 1
+        {
+            root = branch.child(0).cloned();
+        }
+        let len = root.as_ref().map_or(0, Node::spans);
+        Self { root, len }
+    }
+}
+
+impl<V: Clone> SpanMap<V> {
+    /// This map with every entry that overlaps `span` replaced by `replacement`. What lies apart from
+    /// `span` is shared with the new map; it costs O(log n + k) for k entries replaced or put in.
+    ///
+    /// # Panics
+    ///
+    /// Where the replacement does not ascend, overlaps itself, or overlaps an entry that stays.
+    #[must_use]
+    pub fn splice(&self, span: Span, replacement: impl IntoIterator<Item = (Span, V)>) -> Self {
+        let entries: Vec<_> = replacement.into_iter().collect();
+        check(&entries);
+        let Some(root) = &self.root else { return Self::from_nodes(leaves(entries)) };
+        if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
+            self.check_apart(span, first.hull(*last));
+        }
+        Self::from_nodes(replace(root, span, entries))
+    }
+
+    /// That `new` fits between the entries that stay when those that overlap `span` go.
+    fn check_apart(&self, span: Span, new: Span) {
+        let begin = self.range(span).next().map_or(span.first(), |(gone, _)| gone.first().min(span.first()));
+        let left = self.before(begin).map(|(left, _)| left);
+        let right = self.after(span.last()).map(|(right, _)| right);
+        for stays in [left, right].into_iter().flatten() {
+            let apart = if stays.first() < begin { stays.last() < new.first() } else { new.last() < stays.first() };
+            assert!(apart, "the replacement {new:?} overlaps or passes {stays:?}, which stays");
+        }
+    }
+}
+
+fn check<V>(entries: &[(Span, V)]) {
+    for pair in entries.windows(2) {
+        let (left, right) = (pair[0].0, pair[1].0);
+        assert!(left.last() < right.first(), "{left:?} is not before {right:?}");
+    }
+}
+
+/// The node with the entries that overlap `span` replaced, as nodes of its height.
+fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Vec<Node<V>> {
+    match node {
+        Node::Leaf(leaf) => {
+            let begin = leaf.first_reaching(span.first());
+            let end = leaf.last_beginning(span.last()).max(begin);
+            let stay = |range: std::ops::Range<usize>| {
+                range.filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
+            };
+            let len = begin + entries.len() + (leaf.len() - end);
+            if len <= CAPACITY {
+                if len == 0 {
+                    return Vec::new();
+                }
+                let all = stay(0..begin).chain(entries).chain(stay(end..leaf.len()));
+                return vec![Node::Leaf(Leaf::new(all))];
+            }
+            leaves(stay(0..begin).chain(entries).chain(stay(end..leaf.len())).collect())
+        }
+        Node::Branch(branch) => {
+            let left = branch.index_for(span.first());
+            let right = branch.index_for(span.last());
+            let mut nodes: Vec<Node<V>> = Vec::with_capacity(CAPACITY + 2);
+            nodes.extend((0..left).filter_map(|at| branch.child(at).cloned()));
+            let from = nodes.len();
+            if let Some(child) = branch.child(left) {
+                nodes.extend(replace(child, span, entries));
+            }
+            if right > left
+                && let Some(child) = branch.child(right)
+            {
+                nodes.extend(replace(child, span, Vec::new()));
+            }
+            let to = nodes.len();
+            nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));
+            join_small(&mut nodes, from, to);
+            branches(nodes)
+        }
+    }
+}
+
+/// Joins nodes from `from` up to `to` that have become too small with a neighbour.
+fn join_small<V: Clone>(nodes: &mut Vec<Node<V>>, from: usize, to: usize) {
+    let mut at = to.min(nodes.len());
+    while at > from {
+        at -= 1;
+        if nodes.len() > 1 && nodes[at].width() < MINIMUM {
+            let left = if at + 1 < nodes.len() { at } else { at - 1 };
+            let joined = join(&nodes[left], &nodes[left + 1]);
+            nodes.splice(left..left + 2, joined);
+        }
+    }
+}
+
+/// Two neighbours as one node, or as two of equal width.
+fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
+    match (left, right) {
+        (Node::Leaf(left), Node::Leaf(right)) => {
+            let entries = [left, right].into_iter().flat_map(|leaf| {
+                (0..leaf.len()).filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
+            });
+            leaves(entries.collect())
+        }
+        (Node::Branch(left), Node::Branch(right)) => {
+            let mut nodes: Vec<_> = [left, right]
+                .into_iter()
+                .flat_map(|branch| (0..branch.len()).filter_map(|at| branch.child(at).cloned()))
+                .collect();
+            // An only child may have stayed too small for want of a neighbour.
+            let len = nodes.len();
+            join_small(&mut nodes, 0, len);
+            branches(nodes)
+        }
+        // INVARIANT: all leaves are at one depth, so neighbours are of one kind.
+        _ => unreachable!("neighbours in a B+tree are of one kind"),
+    }
+}
+
+/// The entries as leaves of equal width, as few as possible.
+fn leaves<V>(entries: Vec<(Span, V)>) -> Vec<Node<V>> {
+    evenly(entries, |part| Node::Leaf(Leaf::new(part)))
+}
+
+/// Branches of equal width over the nodes, as few as possible.
+fn branches<V>(nodes: Vec<Node<V>>) -> Vec<Node<V>> {
+    evenly(nodes, |part| Node::Branch(Branch::new(part)))
+}
+
+fn evenly<T, N>(items: Vec<T>, mut node: impl FnMut(std::iter::Take<&mut std::vec::IntoIter<T>>) -> N) -> Vec<N> {
+    let len = items.len();
+    let parts = len.div_ceil(CAPACITY);
+    let mut items = items.into_iter();
+    (0..parts).map(|part| node(items.by_ref().take((part + 1) * len / parts - part * len / parts))).collect()
+}

@@ -1,0 +1,180 @@
+//! What changed since the last commit: spans of address spaces that may look different, and counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Kind, RegionKey, SpaceKey, Topology};
+use crate::addr::Span;
+
+/// Addresses that may look different now: a set of spans.
+#[derive(Clone, Debug, Default)]
+pub struct Damage {
+    spans: Vec<Span>,
+    /// How many spans were left when they were last put in order.
+    ordered: usize,
+}
+
+impl Damage {
+    /// Every address.
+    pub fn all() -> Self {
+        Self { spans: vec![Span::ALL], ordered: 1 }
+    }
+
+    /// Adds the addresses of `span`.
+    pub fn add(&mut self, span: Span) {
+        if let Some(last) = self.spans.last_mut()
+            && last.touches(span)
+        {
+            *last = last.hull(span);
+            return;
+        }
+        // Keeps a long transaction that changes the same few places from collecting them for ever.
+        if self.spans.len() > 2 * self.ordered + 64 {
+            self.put_in_order();
+        }
+        self.spans.push(span);
+    }
+
+    /// Whether no address is damaged.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The damaged addresses as ascending spans that neither overlap nor touch.
+    pub fn spans(&mut self) -> &[Span] {
+        self.put_in_order();
+        &self.spans
+    }
+
+    fn put_in_order(&mut self) {
+        self.spans.sort_unstable();
+        self.spans.dedup_by(|later, kept| {
+            let touches = kept.touches(*later);
+            if touches {
+                *kept = kept.hull(*later);
+            }
+            touches
+        });
+        self.ordered = self.spans.len();
+    }
+}
+
+/// What changed in a [`Topology`] since the last commit.
+#[derive(Clone, Debug, Default)]
+pub struct Pending {
+    pub(super) changes: u64,
+    pub(super) roots: BTreeMap<RegionKey, Damage>,
+    pub(super) spaces: BTreeSet<SpaceKey>,
+}
+
+impl Pending {
+    /// Whether a listener's begin and commit are called: whether any change counts.
+    ///
+    /// This is QEMU's rule, not "a view changed": adding, taking out and moving count if container and
+    /// child are enabled themselves at that moment (no ancestor is asked); `set_enabled` and `set_size`
+    /// count if they change the value; a flag, a ROM device's mode and an alias offset count if they
+    /// change and the region is enabled. Retracting counts where one of these would.
+    pub fn notified(&self) -> bool {
+        self.changes > 0
+    }
+
+    /// How many changes counted.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether no view can differ and no space was opened or closed.
+    pub fn is_empty(&self) -> bool {
+        self.roots.is_empty() && self.spaces.is_empty()
+    }
+
+    /// The roots of address spaces whose view, or whose [view root](Topology::resolve_root), may
+    /// differ, with the damage in the root's own coordinates. It may be empty.
+    pub fn roots(&self) -> impl Iterator<Item = (RegionKey, &Damage)> {
+        self.roots.iter().map(|(&root, damage)| (root, damage))
+    }
+
+    /// The spaces that were attached, detached, or lost their root by a retraction.
+    pub fn spaces(&self) -> impl Iterator<Item = SpaceKey> + '_ {
+        self.spaces.iter().copied()
+    }
+
+    pub(crate) fn into_parts(self) -> (BTreeMap<RegionKey, Damage>, BTreeSet<SpaceKey>) {
+        (self.roots, self.spaces)
+    }
+}
+
+impl Topology {
+    /// Counts a change for the listeners.
+    pub(super) fn count(&mut self) {
+        self.pending.changes += 1;
+    }
+
+    /// Damages every address at which `region` may show at this moment, through containers and alias
+    /// windows, in every address space. Taken before and after each change.
+    pub(super) fn damage(&mut self, region: RegionKey) {
+        self.touch(region);
+        let Some(extent) = self.node(region).extent() else { return };
+        // The common way up is one container after the other; only aliases fork it.
+        let mut forks = Vec::new();
+        let mut next = Some((region, extent));
+        while let Some((key, span)) = next {
+            next = None;
+            let node = self.node(key);
+            if node.enabled {
+                if !node.spaces.is_empty() {
+                    self.pending.roots.entry(key).or_default().add(span);
+                }
+                let node = self.node(key);
+                if let Some(placement) = node.container {
+                    let container = self.node(placement.container);
+                    if !container.kind.is_alias()
+                        && let Some(extent) = container.extent()
+                        && let Some(span) = span.shifted_up(node.address.0)
+                        && let Some(span) = span.intersection(extent)
+                    {
+                        next = Some((placement.container, span));
+                    }
+                }
+                for &alias in &node.aliases {
+                    let window = self.node(alias);
+                    if let Kind::Alias { offset, .. } = window.kind
+                        && let Some(extent) = window.extent()
+                        && let Some(span) = span.shifted_down(offset.0)
+                        && let Some(span) = span.intersection(extent)
+                    {
+                        forks.push((alias, span));
+                    }
+                }
+            }
+            next = next.or_else(|| forks.pop());
+        }
+    }
+
+    /// Notes every root whose view root may lead through `region` at this moment, damaged or not: a
+    /// region that covers nothing can still be the reason why a shortcut ends.
+    pub(super) fn touch(&mut self, region: RegionKey) {
+        let mut forks = Vec::new();
+        let mut next = Some(region);
+        while let Some(key) = next {
+            let node = self.node(key);
+            if !node.spaces.is_empty() {
+                self.pending.roots.entry(key).or_default();
+            }
+            let node = self.node(key);
+            next = node.container().filter(|&container| self.node(container).children.enabled <= 1);
+            for &alias in &node.aliases {
+                if matches!(self.node(alias).kind, Kind::Alias { offset, .. } if offset.0 == 0) {
+                    forks.push(alias);
+                }
+            }
+            next = next.or_else(|| forks.pop());
+        }
+    }
+
+    /// The same for a container that is about to gain or lose an enabled subregion, or just did.
+    pub(super) fn touch_container(&mut self, container: RegionKey) {
+        if self.node(container).children.enabled <= 1 {
+            self.touch(container);
+        }
+    }
+}

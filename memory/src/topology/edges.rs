@@ -1,0 +1,248 @@
+//! Containers and subregions: adding, taking out, moving, and the loops that are refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::Placement;
+use super::{Priority, RegionKey, Topology, TopologyError};
+use crate::addr::Offset;
+
+impl Topology {
+    /// Puts `child` into `parent` at `address`. Among overlapping subregions the higher priority hides
+    /// the lower, and among equal ones this one, the newest, hides the others. It need not fit.
+    ///
+    /// # Errors
+    ///
+    /// [`TopologyError::UnknownRegion`], [`TopologyError::Withdrawn`] of either;
+    /// [`TopologyError::AlreadyContained`]; [`TopologyError::ContainerLoop`] and
+    /// [`TopologyError::AliasLoop`] where `parent` would be reached from itself;
+    /// [`TopologyError::TooManyPaths`].
+    pub fn add_subregion(
+        &mut self,
+        parent: RegionKey,
+        child: RegionKey,
+        address: Offset,
+        priority: Priority,
+    ) -> Result<(), TopologyError> {
+        self.live(parent)?;
+        if let Some(container) = self.live(child)?.container() {
+            return Err(TopologyError::AlreadyContained { child, parent, container });
+        }
+        self.check_loop(parent, child)?;
+        let widened = self.widened(parent, self.node(child).paths)?;
+        self.set_paths(widened);
+        let node = self.node_mut(child);
+        node.address = address;
+        node.priority = priority;
+        self.place(parent, child);
+        Ok(())
+    }
+
+    /// Takes `child` out of `parent`. Where one of the two is withdrawn it is out already: that is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`TopologyError::UnknownRegion`] of either; [`TopologyError::NotContained`].
+    pub fn del_subregion(&mut self, parent: RegionKey, child: RegionKey) -> Result<(), TopologyError> {
+        let gone = self.known(parent)?.withdrawn;
+        let node = self.known(child)?;
+        match node.container() {
+            Some(container) if container == parent => {
+                self.unplace(child);
+                self.narrow(parent, self.node(child).paths);
+                Ok(())
+            }
+            None if gone || node.withdrawn => Ok(()),
+            container => Err(TopologyError::NotContained { child, parent, container }),
+        }
+    }
+
+    /// Moves a region within its container; nothing happens where it is there already. Moved, it is the
+    /// newest among its siblings of equal priority. Outside a container this sets where it goes next.
+    ///
+    /// # Errors
+    ///
+    /// [`TopologyError::UnknownRegion`].
+    pub fn set_address(&mut self, region: RegionKey, address: Offset) -> Result<(), TopologyError> {
+        if self.known(region)?.address != address {
+            self.replace(region, |this| this.node_mut(region).address = address);
+        }
+        Ok(())
+    }
+
+    /// Changes the priority of a region among its siblings, of whose equals it becomes the newest;
+    /// nothing happens where it has it already.
+    ///
+    /// # Errors
+    ///
+    /// [`TopologyError::UnknownRegion`].
+    pub fn set_priority(&mut self, region: RegionKey, priority: Priority) -> Result<(), TopologyError> {
+        if self.known(region)?.priority != priority {
+            self.replace(region, |this| this.node_mut(region).priority = priority);
+        }
+        Ok(())
+    }
+
+    /// Takes a region out of its container, if it is in one, and puts it back changed.
+    fn replace(&mut self, region: RegionKey, change: impl FnOnce(&mut Self)) {
+        let container = self.node(region).container();
+        if container.is_some() {
+            self.unplace(region);
+        }
+        change(self);
+        if let Some(container) = container {
+            self.place(container, region);
+        }
+    }
+
+    /// The edge itself, with damage. Neither loops nor paths are looked at.
+    fn place(&mut self, container: RegionKey, child: RegionKey) {
+        self.touch_container(container);
+        let order = self.added;
+        self.added += 1;
+        let node = self.node_mut(child);
+        node.container = Some(Placement { container, order });
+        let enabled = node.enabled;
+        self.with_children(container, child, |children, node| children.add(child, node, order));
+        self.touch_container(container);
+        if enabled {
+            self.damage(child);
+            if self.node(container).enabled {
+                self.count();
+            }
+        }
+    }
+
+    /// Takes the edge away, with damage. Paths are not looked at.
+    pub(super) fn unplace(&mut self, child: RegionKey) {
+        let node = self.node(child);
+        let Some(Placement { container, order }) = node.container else { return };
+        if node.enabled {
+            self.damage(child);
+            if self.node(container).enabled {
+                self.count();
+            }
+        }
+        self.touch_container(container);
+        self.with_children(container, child, |children, node| children.remove(child, node, order));
+        self.node_mut(child).container = None;
+        self.touch_container(container);
+    }
+
+    /// Lends out the children of one region beside another region.
+    pub(super) fn with_children(
+        &mut self,
+        container: RegionKey,
+        child: RegionKey,
+        change: impl FnOnce(&mut super::node::Children, &super::Node),
+    ) {
+        let mut children = std::mem::take(&mut self.node_mut(container).children);
+        change(&mut children, self.node(child));
+        self.node_mut(container).children = children;
+    }
+
+    /// Refuses an edge from `parent` to `child` where `parent` is reached from `child` already.
+    fn check_loop(&self, parent: RegionKey, child: RegionKey) -> Result<(), TopologyError> {
+        if parent == child {
+            return Err(TopologyError::ContainerLoop { child, parent });
+        }
+        let node = self.node(child);
+        if node.children.ordered.is_empty() && node.paths == 1 {
+            return Ok(());
+        }
+        // Upwards: a region has few ancestors, but may have many descendants.
+        let mut containers = Some(parent);
+        while let Some(key) = containers {
+            if key == child {
+                return Err(TopologyError::ContainerLoop { child, parent });
+            }
+            containers = self.node(key).container();
+        }
+        let mut seen = BTreeSet::from([parent]);
+        let mut next = vec![parent];
+        while let Some(key) = next.pop() {
+            if key == child {
+                return Err(TopologyError::AliasLoop { child, parent });
+            }
+            let node = self.node(key);
+            next.extend(node.container().into_iter().chain(node.aliases()).filter(|&key| seen.insert(key)));
+        }
+        Ok(())
+    }
+
+    /// The numbers of paths of `region` and all above it if `more` are added below it.
+    fn widened(&self, region: RegionKey, more: u64) -> Result<Vec<(RegionKey, u64)>, TopologyError> {
+        let mut widened = self.above(region, more);
+        for (region, paths) in &mut widened {
+            *paths = self.node(*region).paths.saturating_add(*paths);
+            if *paths > Self::MAX_PATHS {
+                let limit = Self::MAX_PATHS;
+                return Err(TopologyError::TooManyPaths { region: *region, paths: *paths, limit });
+            }
+        }
+        Ok(widened)
+    }
+
+    /// Takes `fewer` paths from `region` and what they were above it.
+    pub(super) fn narrow(&mut self, region: RegionKey, fewer: u64) {
+        let mut narrowed = self.above(region, fewer);
+        for (region, paths) in &mut narrowed {
+            *paths = self.node(*region).paths - *paths;
+        }
+        self.set_paths(narrowed);
+    }
+
+    fn set_paths(&mut self, paths: Vec<(RegionKey, u64)>) {
+        for (region, paths) in paths {
+            self.node_mut(region).paths = paths;
+        }
+    }
+
+    /// How many more paths each region has if `region` has `more`: along every way up, each region
+    /// once.
+    fn above(&self, region: RegionKey, more: u64) -> Vec<(RegionKey, u64)> {
+        let mut found = vec![(region, more)];
+        let mut key = region;
+        while self.node(key).aliases.is_empty() {
+            let Some(container) = self.node(key).container() else { return found };
+            found.push((container, more));
+            key = container;
+        }
+        // From the first fork on: every region after all below it, so that its sum is complete.
+        let order = self.ancestors(key);
+        let mut sums = BTreeMap::from([(key, more)]);
+        for &key in &order {
+            let sum = sums[&key];
+            let node = self.node(key);
+            for above in node.container().into_iter().chain(node.aliases()) {
+                let total = sums.entry(above).or_insert(0);
+                *total = total.saturating_add(sum);
+            }
+        }
+        found.extend(order.into_iter().skip(1).map(|key| (key, sums[&key])));
+        found
+    }
+
+    /// `region` and all above it, each after everything below it.
+    fn ancestors(&self, region: RegionKey) -> Vec<RegionKey> {
+        enum Step {
+            Enter(RegionKey),
+            Leave(RegionKey),
+        }
+        let mut seen = BTreeSet::new();
+        let mut left = Vec::new();
+        let mut next = vec![Step::Enter(region)];
+        while let Some(step) = next.pop() {
+            match step {
+                Step::Enter(key) if seen.insert(key) => {
+                    next.push(Step::Leave(key));
+                    let node = self.node(key);
+                    next.extend(node.container().into_iter().chain(node.aliases()).map(Step::Enter));
+                }
+                Step::Enter(_) => {}
+                Step::Leave(key) => left.push(key),
+            }
+        }
+        left.reverse();
+        left
+    }
+}

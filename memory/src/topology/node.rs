@@ -1,0 +1,203 @@
+//! One region as the topology keeps it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::interval::{Interval, IntervalIndex};
+use super::{Kind, Priority, RegionKey, RegionSpec, SpaceKey};
+use crate::addr::{Offset, Size, Span};
+
+/// One region as the topology keeps it: what it was made from, its place, its edges both ways.
+///
+/// Read with [`Topology::get`](super::Topology::get), changed only through the topology's methods.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, settable by itself")]
+pub struct Node {
+    pub(super) kind: Kind,
+    pub(super) size: Size,
+    pub(super) readonly: bool,
+    pub(super) nonvolatile: bool,
+    pub(super) unmergeable: bool,
+    pub(super) enabled: bool,
+    pub(super) withdrawn: bool,
+    pub(super) address: Offset,
+    pub(super) priority: Priority,
+    pub(super) container: Option<Placement>,
+    pub(super) children: Children,
+    /// The aliases whose target this is.
+    pub(super) aliases: BTreeSet<RegionKey>,
+    /// The address spaces whose root this is.
+    pub(super) spaces: Vec<SpaceKey>,
+    /// How many paths lead down from here, the one that ends here included.
+    pub(super) paths: u64,
+}
+
+/// Where a region is contained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub(super) container: RegionKey,
+    /// When it was added: the higher the later, in the whole topology.
+    pub(super) order: u64,
+}
+
+/// The subregions of one container.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    /// All of them, in the order in which they hide each other.
+    pub(super) ordered: BTreeMap<(Reverse<Priority>, Reverse<u64>), RegionKey>,
+    /// Those that are enabled and not of size 0, by address.
+    pub(super) shown: IntervalIndex,
+    /// How many are enabled.
+    pub(super) enabled: usize,
+    /// The keys of the enabled ones, exclusive-ored: where there is one only, its key.
+    pub(super) enabled_keys: u64,
+}
+
+impl Node {
+    pub(super) fn new(spec: RegionSpec, paths: u64) -> Self {
+        Self {
+            kind: spec.kind,
+            size: spec.size,
+            readonly: spec.readonly,
+            nonvolatile: spec.nonvolatile,
+            unmergeable: spec.unmergeable,
+            enabled: spec.enabled,
+            withdrawn: false,
+            address: Offset(0),
+            priority: Priority(0),
+            container: None,
+            children: Children::default(),
+            aliases: BTreeSet::new(),
+            spaces: Vec::new(),
+            paths,
+        }
+    }
+
+    /// What the region shows.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Its own flag; what is seen of it may be read-only for another region's sake.
+    pub fn is_readonly(&self) -> bool {
+        self.readonly
+    }
+
+    /// Its own flag; what is seen of it may be non-volatile for another region's sake.
+    pub fn is_nonvolatile(&self) -> bool {
+        self.nonvolatile
+    }
+
+    /// Its own flag; what is seen of it may be unmergeable for another region's sake.
+    pub fn is_unmergeable(&self) -> bool {
+        self.unmergeable
+    }
+
+    /// Whether it shows at all.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether it was [retracted](super::Topology::retract).
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn
+    }
+
+    /// Its place in its container, kept when it leaves it.
+    pub fn address(&self) -> Offset {
+        self.address
+    }
+
+    /// Its priority in its container, kept when it leaves it.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// The region that contains it.
+    pub fn container(&self) -> Option<RegionKey> {
+        self.container.map(|placement| placement.container)
+    }
+
+    /// Its subregions, in the order in which they hide each other.
+    pub fn children(&self) -> impl DoubleEndedIterator<Item = RegionKey> + '_ {
+        self.children.ordered.values().copied()
+    }
+
+    /// The aliases whose target it is.
+    pub fn aliases(&self) -> impl DoubleEndedIterator<Item = RegionKey> + '_ {
+        self.aliases.iter().copied()
+    }
+
+    /// The address spaces whose root it is.
+    pub fn spaces(&self) -> &[SpaceKey] {
+        &self.spaces
+    }
+
+    /// All its bytes, in its own coordinates; `None` at size 0.
+    pub(crate) fn extent(&self) -> Option<Span> {
+        Span::at(0, self.size)
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self.kind, Kind::RomDevice { direct: true })
+    }
+
+    pub(crate) fn has_flags(&self) -> bool {
+        self.readonly || self.nonvolatile || self.unmergeable
+    }
+
+    pub(crate) fn has_enabled_children(&self) -> bool {
+        self.children.enabled > 0
+    }
+
+    /// Appends the enabled subregions that overlap `span`, the one that hides the others first.
+    pub(crate) fn shown_in(&self, span: Span, found: &mut Vec<Interval>) {
+        let before = found.len();
+        self.children.shown.overlapping(span, found);
+        if found.len() - before > 1 {
+            found[before..].sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
+        }
+    }
+
+    /// The subregion that shows, where exactly one is enabled.
+    pub(super) fn only_enabled_child(&self) -> Option<RegionKey> {
+        if self.children.enabled == 1 { RegionKey::from_bits(self.children.enabled_keys) } else { None }
+    }
+}
+
+impl Children {
+    pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) {
+        self.ordered.insert((Reverse(child.priority), Reverse(order)), key);
+        if child.enabled {
+            self.show(key, child, order);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: RegionKey, child: &Node, order: u64) {
+        self.ordered.remove(&(Reverse(child.priority), Reverse(order)));
+        if child.enabled {
+            self.hide(key, child, order);
+        }
+    }
+
+    pub(super) fn show(&mut self, key: RegionKey, child: &Node, order: u64) {
+        self.enabled += 1;
+        self.enabled_keys ^= key.to_bits();
+        if let Some(span) = Span::clipped(child.address.0, child.size) {
+            self.shown.insert(Interval { span, priority: child.priority, order, region: key });
+        }
+    }
+
+    pub(super) fn hide(&mut self, key: RegionKey, child: &Node, order: u64) {
+        self.enabled -= 1;
+        self.enabled_keys ^= key.to_bits();
+        if !child.size.is_zero() {
+            self.shown.remove(child.address.0, order);
+        }
+    }
+}
