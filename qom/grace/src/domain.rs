@@ -12,7 +12,7 @@ use crate::guard::{Guard, Reader};
 use crate::protocol::Clock;
 use crate::reclaimer::{Reclaimer, Waited};
 use crate::retired::{Account, Retired};
-use crate::slot::Registry;
+use crate::slot::{MySlot, Registry, flag};
 use crate::this_thread;
 
 /// Receives what has passed its grace period, in order of retiring, on the reclaimer's thread.
@@ -151,8 +151,9 @@ impl Inner {
                 .wait_until(limit, Instant::now() + self.config.limit_wait)
     }
 
-    fn slowest_reader(&self) -> Option<ReaderName> {
-        let (since, mut reader) = self.registry.oldest()?;
+    /// The oldest section. That of `mine` only if there is no other.
+    fn slowest_reader(&self, mine: Option<MySlot<'_>>) -> Option<ReaderName> {
+        let (since, mut reader) = self.registry.oldest(mine.map(MySlot::slot))?;
         if let Some((waited, target)) = self.reclaimer.under_way()
             && since < target
         {
@@ -161,10 +162,10 @@ impl Inner {
         Some(reader)
     }
 
-    fn overloaded(&self) -> GraceError {
+    fn overloaded(&self, mine: Option<MySlot<'_>>) -> GraceError {
         GraceError::Overloaded {
             domain: Arc::clone(&self.name),
-            reader: self.slowest_reader(),
+            reader: self.slowest_reader(mine),
             retired_bytes: self.account.bytes(),
             limit: self.config.retired_bytes_limit,
         }
@@ -267,7 +268,7 @@ impl Domain {
     /// Whether the calling thread is in a read section of this domain.
     #[inline]
     pub fn is_entered(&self) -> bool {
-        this_thread::find_slot(&self.0).is_some_and(|slot| slot.depth() != 0)
+        this_thread::find_slot(&self.0).is_some_and(MySlot::is_entered)
     }
 
     /// Has `item` dropped, by whoever the sink hands it to, once every read section that is open now has ended. `bytes` count
@@ -303,7 +304,7 @@ impl Domain {
             Ok(Waited::Done) => Ok(()),
             Ok(Waited::Out(waited)) => Err(GraceError::TimedOut {
                 domain: domain(),
-                reader: inner.slowest_reader(),
+                reader: inner.slowest_reader(None),
                 waited,
             }),
             Err(source) => Err(GraceError::NoThread {
@@ -322,22 +323,22 @@ impl Domain {
     /// [`GraceError::Overloaded`], with the reader in the way, when waiting did not help.
     pub fn make_room(&self) -> Result<(), GraceError> {
         let inner = &self.0;
-        if inner.account.bytes() <= inner.config.retired_bytes_limit {
-            return Ok(());
-        }
-        match this_thread::find_slot(inner).filter(|slot| slot.depth() != 0) {
-            None => {
-                if inner.wait_for_room() {
-                    return Ok(());
-                }
-            }
-            Some(slot) if slot.overloaded().get() => {}
-            Some(slot) => {
-                slot.set(crate::slot::flag::OWES_WAIT);
+        let mine = this_thread::find_slot(inner);
+        let fits = inner.account.bytes() <= inner.config.retired_bytes_limit;
+        let entered = mine.filter(|slot| slot.is_entered());
+        match entered {
+            Some(slot) if !fits && !slot.overloaded().get() => {
+                slot.set(flag::OWES_WAIT);
                 return Ok(());
             }
+            Some(_) if !fits => return Err(inner.overloaded(mine)),
+            None if !fits && !inner.wait_for_room() => return Err(inner.overloaded(mine)),
+            _ => {}
         }
-        Err(inner.overloaded())
+        if let Some(slot) = mine {
+            slot.overloaded().set(false);
+        }
+        Ok(())
     }
 
     /// The domain's counters.
@@ -358,7 +359,7 @@ impl Domain {
 
     /// The reader that has been in its section longest, as far as it can be told. `None` when none is in one.
     pub fn slowest_reader(&self) -> Option<ReaderName> {
-        self.0.slowest_reader()
+        self.0.slowest_reader(None)
     }
 
     /// Whether the reclaimer's thread is there. It is not before something is retired, nor after [`shutdown`](Self::shutdown).

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crossbeam_epoch::{Collector, LocalHandle};
 
 use crate::error::EngineError;
+use crate::fork;
 #[cfg(not(holdfast_plain_atomics))]
 use crate::membarrier;
 use crate::protocol::Clock;
@@ -99,11 +100,12 @@ pub(crate) fn available(kind: EngineKind) -> bool {
     }
 }
 
-/// One grace period under way: asked again and again by the reclaimer until it says that all readers have passed.
+/// One grace period under way: asked again and again by the reclaimer until it says that all readers
+/// have passed.
 pub(crate) type Passage<'a> = Box<dyn FnMut() -> bool + 'a>;
 
-/// What an engine does for a domain. Readers of both write their [`Word`](crate::protocol::Word); only that is done
-/// without asking the engine.
+/// What an engine does for a domain. Readers of both write their
+/// [`Word`](crate::protocol::Word); only that is done without asking the engine.
 pub(crate) trait Engine: Send + Sync {
     /// Which one it is.
     fn kind(&self) -> EngineKind;
@@ -111,7 +113,8 @@ pub(crate) trait Engine: Send + Sync {
     /// What a reader pins beside its word, if anything. Called in the reader's thread.
     fn attach(&self) -> Option<LocalHandle>;
 
-    /// Begins a grace period for all that was unlinked before this call. Called by the reclaimer only.
+    /// Begins a grace period for all that was unlinked before this call. Called by the reclaimer
+    /// only.
     ///
     /// # Errors
     /// The system's, when no barrier was to be had. Nothing may be disposed of then.
@@ -123,7 +126,7 @@ pub(crate) fn make(kind: EngineKind) -> Box<dyn Engine> {
     match kind {
         EngineKind::Membarrier => Box::new(Asymmetric),
         EngineKind::Epoch => Box::new(Epochs {
-            collector: Collector::new(),
+            collector: Mutex::new((fork::generation(), Collector::new())),
         }),
     }
 }
@@ -144,7 +147,8 @@ impl Engine for Asymmetric {
         let target = clock.advance();
         #[cfg(not(holdfast_plain_atomics))]
         membarrier::heavy_barrier()?;
-        // The list is taken after the clock moved: a reader that is not on it yet takes the list's lock after us.
+        // The list is taken after the clock moved: a reader that is not on it yet takes the list's
+        // lock after us.
         let mut slots = registry.snapshot();
         Ok(Box::new(move || {
             slots.retain(|slot| !slot.word().has_passed(target));
@@ -153,10 +157,27 @@ impl Engine for Asymmetric {
     }
 }
 
-/// crossbeam-epoch, one collector per domain. What is deferred only sets a flag: nothing is ever disposed of in a reader,
-/// although the collector may run deferred functions in one.
+/// crossbeam-epoch, one collector per domain. What is deferred only sets a flag: nothing is ever
+/// disposed of in a reader, although the collector may run deferred functions in one.
 struct Epochs {
-    collector: Collector,
+    /// The collector, and the process it belongs to: in a forked child the threads that are pinned in
+    /// the parent's do not exist, so the first who registers there makes another.
+    collector: Mutex<(u64, Collector)>,
+}
+
+impl Epochs {
+    fn register(&self) -> LocalHandle {
+        let mut current = self
+            .collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if current.0 != fork::generation() {
+            let parents = std::mem::replace(&mut *current, (fork::generation(), Collector::new()));
+            // It may be in any state.
+            std::mem::forget(parents);
+        }
+        current.1.register()
+    }
 }
 
 impl Engine for Epochs {
@@ -165,26 +186,32 @@ impl Engine for Epochs {
     }
 
     fn attach(&self) -> Option<LocalHandle> {
-        Some(self.collector.register())
+        Some(self.register())
     }
 
-    fn begin<'a>(&'a self, clock: &Clock, _registry: &Registry) -> io::Result<Passage<'a>> {
+    fn begin<'a>(&'a self, clock: &Clock, registry: &Registry) -> io::Result<Passage<'a>> {
         // The clock moves for the sake of naming slow readers.
         clock.advance();
-        let handle = self.collector.register();
+        let handle = self.register();
         let passed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&passed);
         let pin = handle.pin();
-        // ORDERING: what was unlinked happens before this call (the reclaimer's lock), and `flush` seals the bag behind a full
-        // fence, so a pin that can still see the unlinked value is at most as new as the bag.
+        // ORDERING: what was unlinked happens before this call (the reclaimer's lock), and `flush`
+        // seals the bag behind a full fence, so a pin that can still see the unlinked value is at
+        // most as new as the bag.
         pin.defer(move || flag.store(true, Ordering::Release));
         pin.flush();
         drop(pin);
+        // A section that was open when the process forked is pinned in the parent's collector. There
+        // is one such slot at most, of the thread that forked; what it did before the fork is seen.
+        let mut older = registry.snapshot();
+        older.retain(|slot| slot.is_pinned_elsewhere());
         Ok(Box::new(move || {
+            older.retain(|slot| slot.is_pinned_elsewhere());
             // Each flush tries to advance the epoch by one step and collects.
             handle.pin().flush();
             // ORDERING: pairs with the flag's release: the collector has seen every older pin end.
-            passed.load(Ordering::Acquire)
+            passed.load(Ordering::Acquire) && older.is_empty()
         }))
     }
 }

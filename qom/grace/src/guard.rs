@@ -44,7 +44,7 @@ pub struct Guard<'d> {
 impl<'d> Guard<'d> {
     #[inline]
     pub(crate) fn enter(domain: &'d Domain, slot: MySlot<'d>) -> Self {
-        slot.enter(domain.inner().clock());
+        slot.enter(domain.inner());
         Self { domain, slot }
     }
 
@@ -131,7 +131,7 @@ impl Reader {
     /// Whether this thread is in a read section of the domain.
     #[inline]
     pub fn is_entered(&self) -> bool {
-        self.seat.slot().depth() != 0
+        self.seat.slot().is_entered()
     }
 
     /// The domain that is entered.

@@ -142,7 +142,8 @@ impl Word {
         seen == QUIET || seen >= target
     }
 
-    /// The clock value of the section, if the reader seems to be in one. For display.
+    /// The clock value of the section, if the reader is in one. Exact for its own thread, a hint for others.
+    #[inline]
     pub fn section(&self) -> Option<u64> {
         match self.0.load(Ordering::Relaxed) {
             QUIET => None,

@@ -25,9 +25,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_epoch::{Guard as Pin, LocalHandle};
 
+use crate::domain::Inner;
+use crate::engine::Engine;
 use crate::error::ReaderName;
 use crate::fork;
-use crate::protocol::{Clock, Word};
+use crate::protocol::Word;
 
 /// Bits of [`Own::flags`]: what an outermost exit has to do besides.
 pub(crate) mod flag {
@@ -41,7 +43,10 @@ pub(crate) mod flag {
 
 /// The part of a slot that only its own thread touches.
 struct Own {
-    depth: Cell<u64>,
+    /// How many sections are open inside the outermost one, which the word itself tells. Entering and
+    /// leaving the outermost then only compare what they load with zero, so the processor need not wait
+    /// for the stores of the section before.
+    nested: Cell<u64>,
     readers: Cell<u64>,
     flags: Cell<u8>,
     overloaded: Cell<bool>,
@@ -74,8 +79,10 @@ pub(crate) struct Slot {
     closed: AtomicBool,
     /// The thread has ended.
     ended: AtomicBool,
-    /// In which process of a family of forks it was claimed.
+    /// In which process of a family of forks its thread lives.
     generation: AtomicU64,
+    /// In which process of a family of forks it was attached to the engine.
+    attached: AtomicU64,
     owner: Mutex<Owner>,
 }
 
@@ -92,7 +99,7 @@ impl Slot {
             word: Word::new(),
             domain,
             own: Own {
-                depth: Cell::new(0),
+                nested: Cell::new(0),
                 readers: Cell::new(0),
                 flags: Cell::new(0),
                 overloaded: Cell::new(false),
@@ -103,6 +110,7 @@ impl Slot {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             generation: AtomicU64::new(fork::generation()),
+            attached: AtomicU64::new(fork::generation()),
             owner: Mutex::default(),
         }
     }
@@ -124,6 +132,13 @@ impl Slot {
     /// The slot's thread is the caller, as seen by a forked child: it is the one thread that lives on.
     pub(crate) fn inherit(&self) {
         self.generation.store(fork::generation(), Ordering::Relaxed);
+    }
+
+    /// Whether its thread is in a section that began before the process was forked off, and is pinned in the parent's collector.
+    pub(crate) fn is_pinned_elsewhere(&self) -> bool {
+        // ORDERING: pairs with the release in `pin` and with the end of the section.
+        self.attached.load(Ordering::Acquire) != fork::generation()
+            && !self.word.has_passed(u64::MAX)
     }
 
     fn name(&self) -> ReaderName {
@@ -173,20 +188,26 @@ impl<'a> MySlot<'a> {
 
     #[inline]
     pub(crate) fn depth(self) -> u64 {
-        self.slot.own.depth.get()
+        self.slot.own.nested.get() + u64::from(self.is_entered())
+    }
+
+    /// Whether the thread is in a section.
+    #[inline]
+    pub(crate) fn is_entered(self) -> bool {
+        self.slot.word.section().is_some()
     }
 
     /// Enters a section, or one more.
     #[inline]
-    pub(crate) fn enter(self, clock: &Clock) {
+    pub(crate) fn enter(self, inner: &Inner) {
         let own = &self.slot.own;
-        let depth = own.depth.get();
-        own.depth.set(depth + 1);
-        if depth == 0 {
-            self.slot.word.enter(clock);
-            if own.flags.get() & flag::PINS != 0 {
-                self.pin();
-            }
+        if self.is_entered() {
+            own.nested.set(own.nested.get() + 1);
+            return;
+        }
+        self.slot.word.enter(inner.clock());
+        if own.flags.get() & flag::PINS != 0 {
+            self.pin(inner.engine());
         }
     }
 
@@ -195,19 +216,26 @@ impl<'a> MySlot<'a> {
     #[must_use]
     pub(crate) fn exit(self) -> u8 {
         let own = &self.slot.own;
-        let depth = own.depth.get() - 1;
-        own.depth.set(depth);
-        if depth != 0 {
+        let nested = own.nested.get();
+        if nested != 0 {
+            own.nested.set(nested - 1);
             return 0;
         }
         self.slot.word.exit();
         own.flags.get()
     }
 
-    fn pin(self) {
+    fn pin(self, engine: &dyn Engine) {
         let mut pinned = self.slot.own.pinned.borrow_mut();
+        if self.slot.attached.load(Ordering::Relaxed) != fork::generation() {
+            // The handle belongs to the parent's collector, with all that was going on in it; nothing of it is touched.
+            std::mem::forget(std::mem::replace(&mut pinned.handle, engine.attach()));
+        }
         let pin = pinned.handle.as_ref().map(LocalHandle::pin);
         pinned.pin = pin;
+        self.slot
+            .attached
+            .store(fork::generation(), Ordering::Release);
     }
 
     /// Ends the engine's pin.
@@ -241,7 +269,7 @@ impl<'a> MySlot<'a> {
     }
 
     pub(crate) fn is_unused(self) -> bool {
-        self.depth() == 0 && self.readers().get() == 0
+        !self.is_entered() && self.readers().get() == 0
     }
 
     /// Notes that the thread has ended, for those who ask who holds a section.
@@ -304,6 +332,7 @@ impl Registry {
             slot.own.flags.set(flag::PINS);
         }
         slot.own.pinned.borrow_mut().handle = handle;
+        slot.attached.store(fork::generation(), Ordering::Release);
         slot
     }
 
@@ -324,14 +353,16 @@ impl Registry {
             .sum()
     }
 
-    /// The reader whose section began first by the clock, and that clock value.
-    pub(crate) fn oldest(&self) -> Option<(u64, ReaderName)> {
+    /// The reader whose section began first by the clock, and that clock value. `last` comes last, whenever
+    /// it began.
+    pub(crate) fn oldest(&self, last: Option<&Slot>) -> Option<(u64, ReaderName)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, slot) = slots
+        let is_last = |slot: &Slot| last.is_some_and(|last| std::ptr::eq(last, slot));
+        slots
             .iter()
             .filter_map(|slot| Some((slot.word.section()?, slot)))
-            .min_by_key(|(since, _)| *since)?;
-        Some((since, slot.name()))
+            .min_by_key(|(since, slot)| (is_last(slot), *since))
+            .map(|(since, slot)| (since, slot.name()))
     }
 
     /// In a forked child: ends the sections of threads that do not exist here.
@@ -343,15 +374,16 @@ impl Registry {
             }
             // The owner does not exist in this process, and the caller holds the registry's lock, so nobody else is here.
             let own = &slot.own;
-            own.depth.set(0);
+            own.nested.set(0);
             own.readers.set(0);
             own.flags.set(0);
             own.overloaded.set(false);
             own.next.set(std::ptr::null());
+            slot.word.exit();
+            // A thread that was just about to pin has it borrowed for ever; that slot is not used again.
             if let Ok(mut pinned) = own.pinned.try_borrow_mut() {
                 std::mem::forget(std::mem::take(&mut *pinned));
                 drop(pinned);
-                slot.word.exit();
                 slot.taken.store(false, Ordering::Release);
             }
         }
