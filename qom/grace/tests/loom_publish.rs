@@ -126,7 +126,7 @@ fn a_reader_in_a_section_sees_no_freed_value() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn freeing_without_a_grace_period_is_found() {
     publish_and_retire(|world| {
         world.shown.swap(world.value(1));
@@ -135,7 +135,7 @@ fn freeing_without_a_grace_period_is_found() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn a_missing_heavy_barrier_is_found() {
     publish_and_retire(|world| {
         world.shown.swap(world.value(1));
@@ -146,7 +146,7 @@ fn a_missing_heavy_barrier_is_found() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn a_grace_period_before_the_swap_is_found() {
     publish_and_retire(|world| {
         world.grace(2);
@@ -156,7 +156,7 @@ fn a_grace_period_before_the_swap_is_found() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn moving_the_clock_before_the_swap_is_found() {
     publish_and_retire(|world| {
         let target = world.clock.advance();
@@ -168,7 +168,7 @@ fn moving_the_clock_before_the_swap_is_found() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn moving_the_clock_after_the_look_is_found() {
     publish_and_retire(|world| {
         world.shown.swap(world.value(1));
@@ -205,7 +205,7 @@ fn a_section_right_after_another_covers_for_neither() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn looking_outside_a_section_is_found() {
     again(
         |world| {
@@ -219,7 +219,7 @@ fn looking_outside_a_section_is_found() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "Causality violation")]
 fn using_after_the_section_is_found() {
     again(
         |world| {
