@@ -1,1 +1,5 @@
 //! Demonstrations: trace replay, lifetimes, small devices.
+
+pub mod trace;
+
+pub mod frame;

@@ -42,7 +42,9 @@ use crate::{
     context::ContextTable,
     edid::DisplaySize,
     limits::{Budget, LimitReached, Limits},
-    renderer::{BlobHandle, Capset, Fence, FenceSink, FenceState, Generation, Guarded, Renderer, Timeline},
+    renderer::{
+        BlobHandle, Capset, Fence, FenceSink, FenceState, Generation, Guarded, Renderer, Timeline,
+    },
     resource::ResourceTable,
     scanout::{Frame, Scanout},
     wire::{Header, MAX_SCANOUTS, Rect, Request, Response, feature},
@@ -57,9 +59,7 @@ mod execute;
 mod held;
 mod pixel_commands;
 
-pub use env::{
-    Completion, GpuEnv, MappingToken, Placement, QueueKind, QueuedCommand, WindowError,
-};
+pub use env::{Completion, GpuEnv, MappingToken, Placement, QueueKind, QueuedCommand, WindowError};
 pub use error::GuestError;
 
 use held::{Footprint, HeldCommand, HeldCommands, Ticket, Wait};
@@ -375,10 +375,9 @@ impl GpuCore {
             footprint,
             wait: Wait::Turn,
         };
-        if blocked || held.request.header.is_fenced() || self.suspends(&held.request) {
-            if let Err(error) = self.room(&held) {
-                return self.answer(held.ticket, &held.request.header, Err(error), env);
-            }
+        let may_stay = blocked || held.request.header.is_fenced() || self.suspends(&held.request);
+        if may_stay && let Err(error) = self.room(&held) {
+            return self.answer(held.ticket, &held.request.header, Err(error), env);
         }
         if blocked {
             self.held_bytes.charge(held.bytes).ok();
@@ -477,8 +476,14 @@ impl GpuCore {
     ///
     /// # Errors
     /// [`ConfigError::UnknownScanout`].
-    pub fn set_display(&mut self, scanout: u32, size: Option<DisplaySize>) -> Result<bool, ConfigError> {
-        let found = usize::try_from(scanout).ok().and_then(|i| self.scanouts.get_mut(i));
+    pub fn set_display(
+        &mut self,
+        scanout: u32,
+        size: Option<DisplaySize>,
+    ) -> Result<bool, ConfigError> {
+        let found = usize::try_from(scanout)
+            .ok()
+            .and_then(|i| self.scanouts.get_mut(i));
         let found = found.ok_or(ConfigError::UnknownScanout(scanout))?;
         let changed = found.display != size;
         if changed {
@@ -521,7 +526,12 @@ impl GpuCore {
         let failed = result.is_err();
         let response = result.unwrap_or_else(|error| {
             let (kind, queue) = (header.kind, ticket.queue);
-            tracing::warn!(kind, ?queue, error = &error as &dyn std::error::Error, "command refused");
+            tracing::warn!(
+                kind,
+                ?queue,
+                error = &error as &dyn std::error::Error,
+                "command refused"
+            );
             Response::Error(error.code())
         });
         let mut response = match ticket.queue {
@@ -533,7 +543,10 @@ impl GpuCore {
             let fence = self.fence(header);
             // A refused command did nothing that could still be going on.
             let ready = failed || self.fence_state(fence) == FenceState::Signaled;
-            let behind = self.fenced.iter().any(|f| f.fence.timeline == fence.timeline);
+            let behind = self
+                .fenced
+                .iter()
+                .any(|f| f.fence.timeline == fence.timeline);
             if behind || !ready {
                 let reply = FencedReply {
                     ticket,

@@ -129,13 +129,16 @@ impl GuestBacking {
                 total: self.total,
             });
         }
-        let mut index = self.segments.partition_point(|s| s.offset + s.len <= offset);
+        let mut index = self
+            .segments
+            .partition_point(|s| s.offset + s.len <= offset);
         let mut at = offset;
         let mut rest = into;
         while !rest.is_empty() {
             let segment = &self.segments[index];
             let skip = at - segment.offset;
-            let here = usize::try_from(segment.len - skip).map_or(rest.len(), |n| n.min(rest.len()));
+            let here =
+                usize::try_from(segment.len - skip).map_or(rest.len(), |n| n.min(rest.len()));
             let (part, behind) = rest.split_at_mut(here);
             memory.read_guest(segment.addr + skip, part)?;
             at += here as u64;

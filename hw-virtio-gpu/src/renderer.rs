@@ -10,14 +10,13 @@ use std::{
     sync::Arc,
 };
 
+use memory::{Backing, BackingError};
 use thiserror::Error;
 
 use crate::wire::{ErrorCode, MapCaching};
 
-mod blob_bytes;
 mod memfd;
 
-pub use blob_bytes::{BlobBytes, BlobBytesError};
 pub use memfd::{FenceControl, MemfdRenderer, MemfdRendererBuilder};
 
 /// Which of the device's lives, counted by its resets, something belongs to.
@@ -36,7 +35,11 @@ pub struct BlobHandle {
 
 impl fmt::Display for BlobHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "resource {} of life {}", self.resource, self.generation.0)
+        write!(
+            f,
+            "resource {} of life {}",
+            self.resource, self.generation.0
+        )
     }
 }
 
@@ -65,21 +68,12 @@ pub struct Capset {
 }
 
 /// The memory of a blob, ready to be put into the guest's address space.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MappedBlob {
-    /// Its bytes; at least as many as the blob has, rounded up to whole pages.
-    pub bytes: Arc<dyn BlobBytes>,
+    /// Its bytes: at least as many as the blob has, rounded up to whole pages.
+    pub backing: Backing,
     /// How the guest may cache it.
     pub caching: MapCaching,
-}
-
-impl fmt::Debug for MappedBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MappedBlob")
-            .field("bytes", &self.bytes.len())
-            .field("caching", &self.caching)
-            .finish()
-    }
 }
 
 /// A fence of the guest: all work of its timeline up to this command.
@@ -131,7 +125,7 @@ pub enum RendererError {
         what: String,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: BackingError,
     },
     /// The command makes no sense to it.
     #[error("refused: {0}")]

@@ -101,7 +101,11 @@ impl TwoD {
         let row = u64::from(rect.width) * u64::from(Format::BYTES);
         if row == stride {
             let len = row * u64::from(rect.height);
-            return backing.read(memory, offset, &mut self.pixels[index(begin)..index(begin + len)]);
+            return backing.read(
+                memory,
+                offset,
+                &mut self.pixels[index(begin)..index(begin + len)],
+            );
         }
         for line in 0..u64::from(rect.height) {
             let at = begin + line * stride;

@@ -176,6 +176,8 @@ impl Scanout {
 
     /// Whether the scanout's picture is taken from this resource.
     pub(crate) fn is_fed_by(&self, resource: u32) -> bool {
-        self.shows.as_ref().is_some_and(|(s, _)| s.resource == resource)
+        self.shows
+            .as_ref()
+            .is_some_and(|(s, _)| s.resource == resource)
     }
 }

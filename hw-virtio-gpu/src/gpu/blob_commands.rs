@@ -56,11 +56,7 @@ impl GpuCore {
         })
     }
 
-    fn create_host_blob(
-        &mut self,
-        context: u32,
-        blob: &CreateBlob,
-    ) -> Result<Content, GuestError> {
+    fn create_host_blob(&mut self, context: u32, blob: &CreateBlob) -> Result<Content, GuestError> {
         if !blob.entries.is_empty() {
             return Err(value("nr_entries", blob.entries.len() as u64));
         }
@@ -163,9 +159,7 @@ impl GpuCore {
             return Err(GuestError::UnknownResource(id));
         }
         let token = self.start_unmap(id, env);
-        token
-            .map(Outcome::Suspend)
-            .ok_or(GuestError::NotMapped(id))
+        token.map(Outcome::Suspend).ok_or(GuestError::NotMapped(id))
     }
 
     /// Takes a mapped blob out of the window. None if it is not mapped. Commands on a blob that is on its way out wait, so that this is called once for each mapping.

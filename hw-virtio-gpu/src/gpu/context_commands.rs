@@ -14,7 +14,9 @@ const CAPSET_MASK: u32 = 0xff;
 impl GpuCore {
     /// An index that names no capset gives a reply of zeros, as in QEMU.
     pub(super) fn capset_info(&self, index: u32) -> Response {
-        let capset = usize::try_from(index).ok().and_then(|i| self.capsets.get(i));
+        let capset = usize::try_from(index)
+            .ok()
+            .and_then(|i| self.capsets.get(i));
         capset.map_or(
             Response::CapsetInfo {
                 id: 0,

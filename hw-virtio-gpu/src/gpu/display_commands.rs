@@ -7,8 +7,7 @@ use crate::{
     renderer::Guarded,
     resource::{Content, Resource},
     scanout::{
-        CURSOR_BYTES, CURSOR_SIDE, CursorImage, Frame, MIN_SCANOUT_SIDE, Scanout, Source,
-        frame_bytes, index,
+        CURSOR_BYTES, CURSOR_SIDE, CursorImage, Frame, MIN_SCANOUT_SIDE, Source, frame_bytes, index,
     },
     wire::{DisplayMode, Format, MAX_SCANOUTS, Rect, Response, SetScanoutBlob, UpdateCursor},
 };
@@ -107,7 +106,7 @@ impl GpuCore {
         self.show(place, source, format, env)
     }
 
-    /// Sets a scanout to a picture that was checked. If the picture cannot be read, the scanout is off.
+    /// Sets a scanout to a picture that was checked. If the picture cannot be shown, the scanout is off.
     fn show(
         &mut self,
         place: usize,
@@ -115,38 +114,66 @@ impl GpuCore {
         format: Format,
         env: &mut dyn GpuEnv,
     ) -> Result<Response, GuestError> {
-        let (width, height) = (source.rect.width, source.rect.height);
-        let fits = |f: &Frame| f.width() == width && f.height() == height && f.format() == format;
         let old = self.scanouts[place].shows.take().map(|(_, frame)| frame);
-        if let Some(frame) = &old {
+        let shown = self.frame_for(old, &source, format).and_then(|mut frame| {
+            let filled = self.fill(&mut frame, &source, env);
+            if filled.is_err() {
+                self.pixel_bytes
+                    .release(frame_bytes(frame.width(), frame.height()));
+            }
+            filled.map(|()| frame)
+        });
+        match shown {
+            Ok(frame) => {
+                env.scanout_changed(scanout_number(place), Some(&frame), whole(&frame));
+                self.scanouts[place].shows = Some((source, frame));
+                Ok(Response::Ok)
+            }
+            Err(error) => {
+                env.scanout_changed(scanout_number(place), None, Rect::default());
+                Err(error)
+            }
+        }
+    }
+
+    /// A frame for a source: the old one if it fits, otherwise a new one in its place in the budget.
+    fn frame_for(
+        &mut self,
+        old: Option<Frame>,
+        source: &Source,
+        format: Format,
+    ) -> Result<Frame, GuestError> {
+        let (width, height) = (source.rect.width, source.rect.height);
+        if let Some(frame) = old {
+            if (frame.width(), frame.height(), frame.format()) == (width, height, format) {
+                return Ok(frame);
+            }
             self.pixel_bytes
                 .release(frame_bytes(frame.width(), frame.height()));
         }
-        let frame = match old.filter(fits) {
-            Some(frame) => Some(frame),
-            None => Frame::new_within(&self.pixel_bytes, width, height, format)?,
-        };
         let bytes = frame_bytes(width, height);
-        let Some(mut frame) = frame else {
-            env.scanout_changed(scanout_number(place), None, Rect::default());
-            return Err(GuestError::HostMemory(bytes));
-        };
-        let resource = self.resources.get(&source.resource);
-        let resource = resource.ok_or(GuestError::UnknownResource(source.resource))?;
-        let all = whole(&frame);
+        self.pixel_bytes.charge(bytes)?;
+        Frame::new(width, height, format).ok_or_else(|| {
+            self.pixel_bytes.release(bytes);
+            GuestError::HostMemory(bytes)
+        })
+    }
+
+    /// Copies all of a source's picture into a frame of its size.
+    fn fill(
+        &mut self,
+        frame: &mut Frame,
+        source: &Source,
+        memory: &dyn GuestMemory,
+    ) -> Result<(), GuestError> {
+        let id = source.resource;
+        let resource = self.resources.get(&id);
+        let resource = resource.ok_or(GuestError::UnknownResource(id))?;
         let first = source.byte(source.rect.x, source.rect.y);
         let renderer = &mut self.renderer;
-        let refreshed = frame.refresh(all, first, source.stride, |at, into| {
-            read(resource, renderer, env, at, into)
-        });
-        if let Err(error) = refreshed {
-            env.scanout_changed(scanout_number(place), None, Rect::default());
-            return Err(error);
-        }
-        self.pixel_bytes.charge(bytes)?;
-        env.scanout_changed(scanout_number(place), Some(&frame), all);
-        self.scanouts[place].shows = Some((source, frame));
-        Ok(Response::Ok)
+        frame.refresh(whole(frame), first, source.stride, |at, into| {
+            read(resource, renderer, memory, at, into)
+        })
     }
 
     pub(super) fn flush(
@@ -167,7 +194,9 @@ impl GpuCore {
             let Some((source, frame)) = &mut scanout.shows else {
                 continue;
             };
-            let Some(part) = rect.intersection(&source.rect).filter(|_| source.resource == id)
+            let Some(part) = rect
+                .intersection(&source.rect)
+                .filter(|_| source.resource == id)
             else {
                 continue;
             };

@@ -6,14 +6,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    os::{fd::FromRawFd, unix::fs::FileExt},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use memory::Backing;
+
 use super::{
-    BlobBytes, BlobBytesError, BlobHandle, BlobSpec, Capset, Fence, FenceSink, FenceState,
-    Generation, MappedBlob, Renderer, RendererError, Timeline,
+    BlobHandle, BlobSpec, Capset, Fence, FenceSink, FenceState, MappedBlob, Renderer,
+    RendererError, Timeline,
 };
 use crate::wire::MapCaching;
 
@@ -30,7 +30,7 @@ const PAGE: u64 = 4096;
 /// renderer.create_blob(blob, &BlobSpec { context: 1, blob_id: 7, size: 8192, mappable: true })?;
 /// let mapped = renderer.map_blob(blob)?;
 /// let mut word = [0; 4];
-/// mapped.bytes.read_at(0, &mut word)?;
+/// mapped.backing.bytes().read(0, &mut word)?;
 /// assert_eq!(u32::from_le_bytes(word), 0x1b00_0007);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,7 +44,7 @@ pub struct MemfdRenderer {
 
 struct Blob {
     spec: BlobSpec,
-    bytes: Option<Arc<MemfdBytes>>,
+    backing: Option<Backing>,
 }
 
 /// How a [`MemfdRenderer`] behaves.
@@ -78,28 +78,33 @@ impl MemfdRenderer {
     }
 
     /// The memory of a blob, made now if need be.
-    fn bytes(&mut self, handle: BlobHandle) -> Result<Arc<MemfdBytes>, RendererError> {
+    fn backing(&mut self, handle: BlobHandle) -> Result<Backing, RendererError> {
         let blob = self
             .blobs
             .get_mut(&handle)
             .ok_or_else(|| RendererError::Refused(format!("{handle} is not a blob")))?;
-        if let Some(bytes) = &blob.bytes {
-            return Ok(Arc::clone(bytes));
+        if let Some(backing) = &blob.backing {
+            return Ok(backing.clone());
         }
         let BlobSpec { blob_id, size, .. } = blob.spec;
-        let made = MemfdBytes::new(size).and_then(|bytes| {
-            if blob_id != 0 && size >= 4 {
-                bytes.file.write_all_at(&Self::first_word(blob_id).to_le_bytes(), 0)?;
-                bytes.file.write_all_at(&Self::last_word(blob_id).to_le_bytes(), size - 4)?;
-            }
-            Ok(bytes)
-        });
-        let bytes = Arc::new(made.map_err(|source| RendererError::NoMemory {
+        let pages = size.checked_next_multiple_of(PAGE).unwrap_or(size);
+        let made = Backing::memfd(&format!("blob-{blob_id:#x}"), pages);
+        let backing = made.map_err(|source| RendererError::NoMemory {
             what: format!("{handle}, {size} bytes"),
             source,
-        })?);
-        blob.bytes = Some(Arc::clone(&bytes));
-        Ok(bytes)
+        })?;
+        if blob_id != 0 && size >= 4 {
+            let words = [
+                (0, Self::first_word(blob_id)),
+                (size - 4, Self::last_word(blob_id)),
+            ];
+            for (at, word) in words {
+                let written = backing.bytes().write(at, &word.to_le_bytes());
+                written.map_err(|e| RendererError::Refused(e.to_string()))?;
+            }
+        }
+        blob.backing = Some(backing.clone());
+        Ok(backing)
     }
 }
 
@@ -185,8 +190,7 @@ impl FenceControl {
                 .position(|f| f.timeline == timeline && f.id == id);
             let Some(index) = found else { return false };
             let fence = held.pending[index];
-            held.pending
-                .retain(|f| f.timeline != timeline || f.id > id);
+            held.pending.retain(|f| f.timeline != timeline || f.id > id);
             (held.sink.clone(), fence)
         };
         // Outside the lock: the sink may lead to another call of the renderer.
@@ -225,7 +229,7 @@ impl Renderer for MemfdRenderer {
     fn create_blob(&mut self, blob: BlobHandle, spec: &BlobSpec) -> Result<(), RendererError> {
         let made = Blob {
             spec: *spec,
-            bytes: None,
+            backing: None,
         };
         self.blobs.insert(blob, made);
         Ok(())
@@ -234,10 +238,12 @@ impl Renderer for MemfdRenderer {
     fn map_blob(&mut self, blob: BlobHandle) -> Result<MappedBlob, RendererError> {
         let blob_id = self.blobs.get(&blob).map(|b| b.spec.blob_id);
         if blob_id.is_some_and(|id| self.refused_at_map.contains(&id)) {
-            return Err(RendererError::Refused(format!("{blob} is not to be mapped")));
+            return Err(RendererError::Refused(format!(
+                "{blob} is not to be mapped"
+            )));
         }
         Ok(MappedBlob {
-            bytes: self.bytes(blob)?,
+            backing: self.backing(blob)?,
             caching: self.caching,
         })
     }
@@ -252,10 +258,9 @@ impl Renderer for MemfdRenderer {
         offset: u64,
         into: &mut [u8],
     ) -> Result<(), RendererError> {
-        let bytes = self.bytes(blob)?;
-        bytes
-            .read_at(offset, into)
-            .map_err(|e| RendererError::Refused(e.to_string()))
+        let backing = self.backing(blob)?;
+        let read = backing.bytes().read(offset, into);
+        read.map_err(|e| RendererError::Refused(e.to_string()))
     }
 
     fn reset(&mut self) {

@@ -236,7 +236,10 @@ impl Rect {
 
 /// A pixel format of a 2D resource or a blob scanout. The names give the bytes in memory order; all take four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it all: bytes in memory order, X ignored")]
+#[expect(
+    missing_docs,
+    reason = "the names say it all: bytes in memory order, X ignored"
+)]
 pub enum Format {
     B8G8R8A8,
     B8G8R8X8,

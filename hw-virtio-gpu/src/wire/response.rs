@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use super::{EDID_REPLY_BYTES, HEADER_BYTES, Header, MAX_SCANOUTS, ParseError, Reader, Rect, Writer};
+use super::{
+    EDID_REPLY_BYTES, HEADER_BYTES, Header, MAX_SCANOUTS, ParseError, Reader, Rect, Writer,
+};
 
 /// Why the device refuses a command, as the guest sees it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
