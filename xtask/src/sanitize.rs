@@ -2,7 +2,7 @@
 //!
 //! Both need the nightly compiler. The standard library stays uninstrumented, so ThreadSanitizer cannot see the
 //! synchronization inside it; what it then reports wrongly is suppressed in `xtask/tsan-suppressions.txt`, argued line by
-//! line. It also does not model fences between threads, so `--cfg holdfast_plain_atomics` chooses the variants without
+//! line, with what the crates must keep away from. It also does not model fences between threads, so `--cfg holdfast_plain_atomics` chooses the variants without
 //! them. A plain `main` is run and not a test: the test harness itself is one of the false reports.
 
 use std::process::{Command, ExitCode};
