@@ -438,8 +438,12 @@ fn contained(what: &str, f: impl FnOnce()) {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     tracing::error!(message, "{what} panicked");
-    if message.is_none() {
-        // A payload of unknown type may panic in its own drop; a small leak is the lesser evil.
+    // The payload is user code too.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what panics with a payload that panics when dropped could go on for ever; a small leak is the lesser evil"
+        )]
         std::mem::forget(payload);
     }
 }

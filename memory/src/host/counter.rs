@@ -37,6 +37,21 @@ impl Counts {
 ///
 /// Each backing counts once with the length it was made with; its clones and slices add nothing. Bytes are spanned, not
 /// necessarily resident. Any thread may ask.
+///
+/// ```standalone_crate
+/// use memory::Backing;
+/// use memory::host::{live_backing_bytes, live_backings};
+///
+/// let ram = Backing::anonymous(0x5000)?;
+/// let rom = Backing::memfd("rom", 0x300)?;
+/// let part = ram.slice(0x1000, 0x1000)?;
+/// assert_eq!((live_backings(), live_backing_bytes()), (2, 0x5300));
+/// drop((ram, rom));
+/// assert_eq!((live_backings(), live_backing_bytes()), (1, 0x5000));
+/// drop(part);
+/// assert_eq!((live_backings(), live_backing_bytes()), (0, 0));
+/// # Ok::<(), memory::BackingError>(())
+/// ```
 pub fn live_backing_bytes() -> u64 {
     PROCESS.bytes.load(Ordering::Relaxed)
 }

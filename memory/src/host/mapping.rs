@@ -83,7 +83,7 @@ impl Mapping {
         }
         // A reservation that surely holds an aligned range of the length; the fixed mapping replaces that part of it, the rest goes back.
         let reserve_flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let reserved = Self {
+        let mut range = Self {
             start: mmap(
                 ptr::null_mut(),
                 mapped + HUGE,
@@ -94,10 +94,11 @@ impl Mapping {
             )?,
             mapped: mapped + HUGE,
         };
-        let head = reserved.start.as_ptr().addr().wrapping_neg() & (HUGE - 1);
+        let base = range.start;
+        let head = base.as_ptr().addr().wrapping_neg() & (HUGE - 1);
         // SAFETY: `head < HUGE`, so it and the `mapped` bytes after it are inside the reservation.
-        let at = unsafe { reserved.start.add(head) };
-        // On failure `reserved` is dropped whole.
+        let at = unsafe { base.add(head) };
+        // On failure `range` gives the whole reservation back.
         mmap(
             at.as_ptr().cast(),
             mapped,
@@ -106,16 +107,16 @@ impl Mapping {
             fd,
             offset,
         )?;
-        let base = reserved.start.as_ptr();
-        std::mem::forget(reserved);
-        unmap(base, head);
-        // SAFETY: the byte after the mapping is inside the reservation, or one past its end.
+        range.start = at;
+        range.mapped = mapped;
+        unmap(base.as_ptr(), head);
+        // SAFETY: the byte after the mapping is inside the reservation, as `head < HUGE`.
         unmap(unsafe { at.as_ptr().add(mapped) }, HUGE - head);
         if fd < 0 {
             // SAFETY: advice on a range of our own; whether the kernel takes it changes nothing but speed.
             unsafe { libc::madvise(at.as_ptr().cast(), mapped, libc::MADV_HUGEPAGE) };
         }
-        Ok(Self { start: at, mapped })
+        Ok(range)
     }
 
     pub(super) fn start(&self) -> NonNull<u8> {

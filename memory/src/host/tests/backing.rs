@@ -203,6 +203,15 @@ fn a_refused_foreign_range_gives_its_keeper_up() {
     assert!(matches!(refused, Err(BackingError::TooLong { len: 16 })));
 }
 
+/// A panic payload that panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("a payload that panics");
+    }
+}
+
 #[test]
 fn panics_of_keepers_and_notifiers_stop_nothing() {
     let released = Arc::new(AtomicUsize::new(0));
@@ -214,6 +223,7 @@ fn panics_of_keepers_and_notifiers_stop_nothing() {
     let heard = Arc::new(AtomicUsize::new(0));
     let note = Arc::clone(&heard);
     backing.on_drop(|| panic::panic_any(1_u8));
+    backing.on_drop(|| panic::panic_any(Grenade));
     backing.on_drop(|| panic!("a notifier that panics"));
     backing.on_drop(move || note.store(1, Ordering::Relaxed));
     panic::catch_unwind(panic::AssertUnwindSafe(|| drop(backing))).expect("contained");
@@ -228,6 +238,8 @@ fn a_memory_file_is_shared_and_cannot_be_shortened() {
     let window = ram.slice(2 * PAGE + 8, 16).expect("inside");
     let (fd, offset) = window.fd().expect("a file");
     assert_eq!(offset, 2 * PAGE + 8);
+    let nested = window.slice(4, 4).expect("inside");
+    assert_eq!(nested.fd().expect("a file").1, 2 * PAGE + 12);
     let fd = fd.try_clone_to_owned().expect("a second descriptor");
     let file = File::from(fd.try_clone().expect("a third descriptor"));
     assert!(file.set_len(PAGE).is_err() && file.set_len(8 * PAGE).is_err());
@@ -242,7 +254,7 @@ fn a_memory_file_is_shared_and_cannot_be_shortened() {
     );
     // Another mapping of the same file is another whole.
     assert!(!other.shares_with(&ram));
-    drop((ram, window));
+    drop((ram, window, nested));
     assert_eq!(other.bytes().load_u64(8), Some(0x4711));
 
     assert!(matches!(
