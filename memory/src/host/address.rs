@@ -110,3 +110,28 @@ impl fmt::Debug for HostMemory {
         write!(f, "HostMemory({:p}+{:#x} {access})", self.start, self.len)
     }
 }
+
+/// The test that needs an unsafe call; the others are in `tests/bytes.rs`.
+#[cfg(test)]
+mod tests {
+    use crate::host::Backing;
+
+    #[test]
+    fn an_address_with_its_keeper_travels_to_another_thread() {
+        let backing = Backing::anonymous(0x2000).expect("memory");
+        let (host, keeper) = (
+            backing.host().subrange(0x1000, 8).expect("inside"),
+            backing.clone(),
+        );
+        std::thread::spawn(move || {
+            // SAFETY: `keeper` is held for as long as the bytes are used.
+            let bytes = unsafe { host.bytes() };
+            bytes.store_u64(0, 0x4711).expect("inside");
+            assert_eq!(bytes.len(), 8);
+            drop(keeper);
+        })
+        .join()
+        .expect("no panic");
+        assert_eq!(backing.bytes().load_u64(0x1000), Some(0x4711));
+    }
+}

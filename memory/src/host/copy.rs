@@ -81,6 +81,7 @@ macro_rules! word {
             unsafe fn compare_exchange(ptr: *mut u8, current: Self, new: Self) -> Self {
                 // SAFETY: as in `load`.
                 let atomic = unsafe { <$atomic>::from_ptr(ptr.cast()) };
+                // ORDERING: guests build locks from it, and which kind is unknown here: the strongest.
                 match atomic.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst) {
                     Ok(old) | Err(old) => old,
                 }

@@ -1,11 +1,8 @@
 //! Tests of the life of backings: who keeps the bytes, when they go, and which requests are refused.
-#![expect(unsafe_code, reason = "foreign backings are made by unsafe calls")]
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::panic;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::super::{
@@ -139,99 +136,6 @@ fn a_notifier_hears_once_the_bytes_are_really_gone() {
     );
 }
 
-/// A foreign page that notes its release.
-struct Keeper {
-    page: Box<[AtomicU64; 512]>,
-    released: Arc<AtomicUsize>,
-    panics: bool,
-}
-
-impl Keeper {
-    fn boxed(released: &Arc<AtomicUsize>, panics: bool) -> (NonNull<u8>, Box<Self>) {
-        let keeper = Box::new(Self {
-            page: Box::new([const { AtomicU64::new(0) }; 512]),
-            released: Arc::clone(released),
-            panics,
-        });
-        (NonNull::from(&*keeper.page).cast(), keeper)
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.released.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.panics, "a keeper that panics");
-    }
-}
-
-#[test]
-fn foreign_bytes_are_kept_until_the_last_clone_goes() {
-    let released = Arc::new(AtomicUsize::new(0));
-    let (start, keeper) = Keeper::boxed(&released, false);
-    // SAFETY: the page is atomics, lives until the keeper is dropped, and nobody else touches it.
-    let backing = unsafe { Backing::foreign(start, PAGE, keeper) }.expect("foreign");
-    assert!(backing.fd().is_none() && backing.is_writable());
-    assert_eq!(backing.host().as_ptr(), start.as_ptr());
-    let slice = backing.slice(8, 8).expect("inside");
-    drop(backing);
-    slice.bytes().store_u64(0, 7).expect("inside");
-    assert_eq!(slice.bytes().load_u64(0), Some(7));
-    assert_eq!(released.load(Ordering::Relaxed), 0);
-    let heard = Arc::new(AtomicUsize::new(0));
-    let (note, seen) = (Arc::clone(&heard), Arc::clone(&released));
-    slice.on_drop(move || note.store(seen.load(Ordering::Relaxed), Ordering::Relaxed));
-    drop(slice);
-    assert_eq!(
-        heard.load(Ordering::Relaxed),
-        1,
-        "told before the keeper was dropped, or not at all"
-    );
-}
-
-#[test]
-fn a_refused_foreign_range_gives_its_keeper_up() {
-    let released = Arc::new(AtomicUsize::new(0));
-    let (start, keeper) = Keeper::boxed(&released, false);
-    // SAFETY: an empty range asks nothing of its bytes.
-    let refused = unsafe { Backing::foreign(start, 0, keeper) };
-    assert!(matches!(refused, Err(BackingError::ZeroLength)));
-    assert_eq!(released.load(Ordering::Relaxed), 1);
-    let end =
-        NonNull::without_provenance(std::num::NonZero::new(usize::MAX - 7).expect("not null"));
-    // SAFETY: a range that wraps is refused before anything is done with it.
-    let refused = unsafe { Backing::foreign(end, 16, Box::new(())) };
-    assert!(matches!(refused, Err(BackingError::TooLong { len: 16 })));
-}
-
-/// A panic payload that panics when it is dropped.
-struct Grenade;
-
-impl Drop for Grenade {
-    fn drop(&mut self) {
-        panic!("a payload that panics");
-    }
-}
-
-#[test]
-fn panics_of_keepers_and_notifiers_stop_nothing() {
-    let released = Arc::new(AtomicUsize::new(0));
-    let (start, keeper) = Keeper::boxed(&released, true);
-    let counter = BackingCounter::new();
-    // SAFETY: the page is atomics, lives until the keeper is dropped, and nobody else touches it.
-    let backing = unsafe { Backing::foreign(start, PAGE, keeper) }.expect("foreign");
-    backing.count_in(&counter);
-    let heard = Arc::new(AtomicUsize::new(0));
-    let note = Arc::clone(&heard);
-    backing.on_drop(|| panic::panic_any(1_u8));
-    backing.on_drop(|| panic::panic_any(Grenade));
-    backing.on_drop(|| panic!("a notifier that panics"));
-    backing.on_drop(move || note.store(1, Ordering::Relaxed));
-    panic::catch_unwind(panic::AssertUnwindSafe(|| drop(backing))).expect("contained");
-    assert_eq!(released.load(Ordering::Relaxed), 1);
-    assert_eq!(heard.load(Ordering::Relaxed), 1);
-    assert_eq!((counter.live(), counter.bytes()), (0, 0));
-}
-
 #[test]
 fn a_memory_file_is_shared_and_cannot_be_shortened() {
     let ram = Backing::memfd("shared", 4 * PAGE).expect("memory");
@@ -335,14 +239,6 @@ fn a_read_only_file_is_never_written() {
         matches!(&error, BackingError::Os { call: "mmap", source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied),
         "{error:?}"
     );
-    // SAFETY: the keeper is a backing that keeps the bytes; nobody has a reference to them.
-    let foreign = unsafe {
-        let start = NonNull::new(ram.host().as_ptr()).expect("not null");
-        Backing::foreign_read_only(start, PAGE, Box::new(ram.clone()))
-    }
-    .expect("foreign");
-    assert_eq!(foreign.bytes().write(0, &[1]), read_only(0));
-    assert_eq!(foreign.bytes().load_u64(0), Some(0x4711));
 }
 
 #[test]
@@ -387,11 +283,10 @@ fn large_mappings_are_aligned_and_leave_no_reservation_behind() {
     assert_eq!(ram.bytes().load_u8(HUGE - 1), Some(0));
 }
 
-#[test]
-fn backings_and_addresses_can_be_sent() {
-    fn sendable<T: Send + Sync>() {}
+const _: () = {
+    const fn sendable<T: Send + Sync>() {}
     sendable::<Backing>();
     sendable::<super::super::HostMemory>();
     sendable::<BackingCounter>();
     sendable::<BackingError>();
-}
+};

@@ -1,8 +1,4 @@
 //! Tests of borrowed bytes against a plain vector, at every bound and alignment.
-#![expect(
-    unsafe_code,
-    reason = "an address is turned into bytes as a pin does it"
-)]
 
 use std::sync::atomic::Ordering;
 
@@ -341,23 +337,4 @@ fn a_read_only_borrow_refuses_writes_and_leaves_the_lender_alone() {
     assert!(!lent.subslice(0, 4).expect("inside").is_writable());
     backing.bytes().write(1, &[7]).expect("inside");
     assert_eq!(lent.load_u8(1), Some(7));
-}
-
-#[test]
-fn an_address_with_its_keeper_travels_to_another_thread() {
-    let backing = Backing::anonymous(0x2000).expect("memory");
-    let (host, keeper) = (
-        backing.host().subrange(0x1000, 8).expect("inside"),
-        backing.clone(),
-    );
-    std::thread::spawn(move || {
-        // SAFETY: `keeper` is held for as long as the bytes are used.
-        let bytes = unsafe { host.bytes() };
-        bytes.store_u64(0, 0x4711).expect("inside");
-        assert_eq!(bytes.len(), 8);
-        drop(keeper);
-    })
-    .join()
-    .expect("no panic");
-    assert_eq!(backing.bytes().load_u64(0x1000), Some(0x4711));
 }
