@@ -63,7 +63,7 @@ fn uses(source: &Source) -> Vec<(usize, String)> {
     let code = &source.code;
     let mut uses: Vec<(usize, String)> = Vec::new();
     for name in ORDERINGS {
-        let bare = is_imported(source, name);
+        let bare = uses_path(source, "Ordering::", name);
         let is_ordering = |at: &usize| {
             let before = &code[..*at];
             before.ends_with("Ordering::") || (bare && !before.ends_with("::"))
@@ -78,18 +78,20 @@ fn uses(source: &Source) -> Vec<(usize, String)> {
     for name in constants(source) {
         uses.extend(source.words(name).map(|at| (at, name.to_owned())));
     }
-    // A fence may be given an ordering by a variable.
+    // A fence may be given an ordering by a variable. Other things may be called fences too.
     for name in ["fence", "compiler_fence"] {
+        let bare = uses_path(source, "atomic::", name);
         let is_call = |at: &usize| {
-            let defines = code[..*at].trim_end().ends_with("fn");
-            code[at + name.len()..].starts_with('(') && !defines
+            let before = &code[..*at];
+            let ours = before.ends_with("atomic::") || (bare && !before.ends_with(['.', ':']));
+            let defines = before.trim_end().ends_with("fn");
+            ours && code[at + name.len()..].starts_with('(') && !defines
         };
-        uses.extend(
-            source
-                .words(name)
-                .filter(is_call)
-                .map(|at| (at + name.len() + 1, name.to_owned())),
-        );
+        let behind = source
+            .words(name)
+            .filter(is_call)
+            .map(|at| at + name.len() + 1);
+        uses.extend(behind.map(|at| (at, name.to_owned())));
     }
     let is_fence = |name: &str| name.ends_with("fence");
     uses.retain(|(at, name)| {
@@ -113,11 +115,11 @@ fn constants(source: &Source) -> std::collections::BTreeSet<&str> {
     declared.collect()
 }
 
-/// Whether a `use` brings an ordering's bare name into the file.
-fn is_imported(source: &Source, name: &str) -> bool {
+/// Whether a `use` brings the bare name of something behind `path` into the file.
+fn uses_path(source: &Source, path: &str, name: &str) -> bool {
     source.words("use").any(|at| {
-        let path = source.code[at..].split(';').next().unwrap_or_default();
-        path.split_once("Ordering::").is_some_and(|(_, rest)| {
+        let import = source.code[at..].split(';').next().unwrap_or_default();
+        import.split_once(path).is_some_and(|(_, rest)| {
             let names = if rest.starts_with('{') {
                 &rest[..closing(rest, 0)]
             } else {
@@ -197,8 +199,14 @@ mod tests {
 
     #[test]
     fn an_ordering_without_its_argument_is_rejected() {
-        let text = "use std::sync::atomic::Ordering;\nfn f() { x.load(Ordering::Relaxed); }\nfn g() {\n // ORDERING: mine.\n fence(Ordering::SeqCst);\n}";
-        assert_eq!(listed(text), ["2: `Relaxed` without an ORDERING: comment"]);
+        let text = "use std::sync::atomic::Ordering;\nfn f() { x.load(Ordering::Relaxed); }\nfn g() {\n // ORDERING: mine.\n atomic::fence(Ordering::SeqCst);\n}\nfn h() { atomic::fence(Ordering::SeqCst); }";
+        assert_eq!(
+            listed(text),
+            [
+                "2: `Relaxed` without an ORDERING: comment",
+                "7: `fence` without an ORDERING: comment"
+            ]
+        );
         let text = "use std::sync::atomic::Ordering::{Acquire, Release};\nfn f() { x.load(Acquire); y(Phase::Release) }";
         assert_eq!(listed(text), ["2: `Acquire` without an ORDERING: comment"]);
         let text = "const LAST: Ordering = Ordering::Release;\nfn f() { x.store(1, LAST); }";
@@ -234,7 +242,7 @@ mod tests {
         let relaxed = "fn f() { x.load(Ordering::Relaxed); }";
         assert_eq!(findings(relaxed, &[]), Vec::<String>::new());
         let found = findings(
-            "fn f() {\n x.load(Ordering::Acquire);\n fence(order);\n}",
+            "use std::sync::atomic::{Ordering, fence};fn f() {\n x.load(Ordering::Acquire);\n fence(order);\n}",
             &[],
         );
         assert_eq!(
@@ -253,6 +261,7 @@ mod tests {
             "fn f() { match o { Ordering::Acquire | Ordering::AcqRel => Ordering::Acquire, _ => o } }",
             "fn f() { if o != Ordering::SeqCst { g(Phase::Release) } }",
             "const X: Ordering = Ordering::SeqCst;",
+            "fn f() { self.fence(command); let fence = gpu::fence(1); fence(2); }",
         ] {
             assert_eq!(findings(text, &[]), Vec::<String>::new(), "{text}");
         }
