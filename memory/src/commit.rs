@@ -1,0 +1,115 @@
+//! The commit of a transaction: render what is damaged, tell the listeners, publish, retire.
+//!
+//! Order, as in QEMU: all views are rendered before anybody hears of anything; `begin` on all listeners; for each address space all
+//! deletes (listeners in descending priority) before all adds (ascending), then its new view is published; `commit` on all
+//! listeners. While listeners run, the published view is still the old one; both are handed to them.
+
+use crate::flat::{FlatRange, SpaceChange};
+use crate::leaf::Leaf;
+use crate::listener::{Call, Commit, ListenerEntry};
+use crate::space::SpaceInner;
+use crate::state::{MemoryState, Topo};
+use crate::view::{View, ViewCell};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A rough size of what a commit replaces in a shared structure, and of each range: what readers may hold up.
+const BYTES_PER_COMMIT: u64 = 2048;
+const BYTES_PER_RANGE: u64 = 256;
+
+pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
+    let (changes, notified, spaces) = {
+        let mut topo = cell.borrow_mut();
+        let pending = topo.topology.take_pending();
+        let notified = pending.notified();
+        if pending.is_empty() && !notified {
+            return;
+        }
+        let Topo { topology, views, regions, view_holder, spaces, .. } = &mut *topo;
+        let changes = views.commit(topology, pending, |range| {
+            // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
+            let object = regions.get(&range.region).expect("a region in the topology has an object");
+            Leaf::new(object, range, view_holder).expect("an object in the map is a region")
+        });
+        let spaces: Vec<Arc<SpaceInner>> = spaces.values().cloned().collect();
+        (changes, notified, spaces)
+    };
+    state.counters.commits.fetch_add(1, Ordering::Relaxed);
+    let span = tracing::debug_span!("commit", spaces = changes.len(), notified);
+    let _entered = span.enter();
+    let listeners = by_priority(&spaces);
+    let changed: Vec<(Arc<SpaceInner>, SpaceChange<Leaf>)> = changes
+        .into_iter()
+        .filter_map(|c| Some((spaces.iter().find(|s| s.key == c.space)?.clone(), c)))
+        .collect();
+    if notified {
+        for (space, entry) in &listeners {
+            entry.call(space, Call::Begin);
+        }
+    }
+    for (space, change) in changed {
+        apply(&space, change);
+    }
+    if notified {
+        for (space, entry) in &listeners {
+            entry.call(space, Call::Commit);
+        }
+    }
+}
+
+fn by_priority(spaces: &[Arc<SpaceInner>]) -> Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)> {
+    let mut all: Vec<_> = spaces
+        .iter()
+        .flat_map(|s| s.listeners.load().iter().map(|l| (s.clone(), l.clone())).collect::<Vec<_>>())
+        .collect();
+    all.sort_by_key(|(_, l)| (l.priority, l.id));
+    all
+}
+
+/// Tells one space's listeners and publishes its new view.
+fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
+    let old = View { flat: change.old };
+    let new = View { flat: change.new };
+    let listeners = space.listeners.load();
+    let difference = &change.difference;
+    if !listeners.is_empty() {
+        let cx = Commit { old: &old, new: &new };
+        for (range, leaf) in &difference.removed {
+            for entry in listeners.iter().rev() {
+                entry.call(space, Call::Del(&cx, range, leaf));
+            }
+        }
+        let mut added = difference.added.iter().map(|(range, _)| *range).peekable();
+        if listeners.iter().any(|l| l.wants_unchanged) {
+            for (range, leaf) in new.ranges() {
+                let is_new = added.next_if_eq(&range).is_some();
+                tell(space, &listeners, &cx, &range, leaf, is_new);
+            }
+        } else {
+            for (range, leaf) in &difference.added {
+                tell(space, &listeners, &cx, range, leaf, true);
+            }
+        }
+    }
+    let ranges = (difference.removed.len() + difference.added.len()) as u64;
+    tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
+    space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
+}
+
+fn tell(
+    space: &Arc<SpaceInner>,
+    listeners: &[Arc<ListenerEntry>],
+    cx: &Commit<'_>,
+    range: &FlatRange,
+    leaf: &Leaf,
+    is_new: bool,
+) {
+    for entry in listeners {
+        if is_new {
+            entry.call(space, Call::Add(cx, range, leaf));
+        } else if entry.wants_unchanged {
+            entry.call(space, Call::Nop(cx, range, leaf));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a flat view keeps of each of its ranges: the region, alive, and where its bytes are.
+#![expect(unsafe_code, reason = "a view's bytes are borrowed for as long as the view is")]
+// Soundness: the one unsafe step is `Leaf::bytes`, which turns a host address into bytes borrowed for as long as the leaf is
+// borrowed. The leaf owns a `Hold` on its region; a region gives its backing up in its finalizer and nowhere else; and an object is
+// not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
+// ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
+
+use crate::flat::FlatRange;
+use crate::host::{HostMemory, VolatileBytes};
+use crate::region::{Region, RegionCore, RegionKind};
+use qom::Object;
+use qom::layer::{Hold, Holder, Pointer, Reason};
+use std::sync::Arc;
+
+/// A view shows a region.
+pub(crate) const VIEW: Reason = Reason("shown by a view");
+
+/// The value of one range of a view. Cloned when nodes of views are copied.
+#[derive(Clone)]
+pub struct Leaf {
+    /// The bytes at the begin of the range, as far as they may be reached without a callback.
+    direct: Option<HostMemory>,
+    inner: Arc<LeafInner>,
+}
+
+struct LeafInner {
+    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
+    hold: Option<Hold>,
+    core: Arc<RegionCore>,
+    range: FlatRange,
+}
+
+impl Leaf {
+    pub(crate) fn new(object: &Pointer, range: &FlatRange, holder: &Holder) -> Option<Self> {
+        let region = object.instance::<Region>()?;
+        let hold = Hold::new(object, VIEW, holder.clone());
+        let core = region.core().clone();
+        let reads_directly = match core.kind {
+            RegionKind::Ram => true,
+            RegionKind::RomDevice => range.romd,
+            _ => false,
+        };
+        let direct = (hold.is_some() && reads_directly).then(|| core.host()).flatten().and_then(|host| {
+            // An access past the backing is a decode error: the bytes end where the backing does.
+            let size = range.span.size().as_u64().unwrap_or(u64::MAX);
+            let len = host.len().checked_sub(range.offset.0)?.min(size);
+            host.subrange(range.offset.0, len)
+        });
+        Some(Self { direct, inner: Arc::new(LeafInner { hold, core, range: *range }) })
+    }
+
+    /// The range.
+    #[inline]
+    pub fn range(&self) -> &FlatRange {
+        &self.inner.range
+    }
+
+    /// The region's object.
+    #[inline]
+    pub fn region(&self) -> Option<&Object> {
+        self.inner.hold.as_ref().map(|h| &**h.object())
+    }
+
+    #[inline]
+    pub(crate) fn pointer(&self) -> Option<&Pointer> {
+        self.inner.hold.as_ref().map(Hold::object)
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &RegionCore {
+        &self.inner.core
+    }
+
+    /// The bytes of the range that can be read without a callback, from its begin; they may be fewer than the range.
+    #[inline]
+    pub fn bytes(&self) -> Option<VolatileBytes<'_>> {
+        // SAFETY: see the head of the file: `self` is borrowed for the lifetime of the result.
+        self.direct.map(|host| unsafe { host.bytes() })
+    }
+
+    /// The same bytes, where they may be written without a callback too.
+    #[inline]
+    pub fn writable_bytes(&self) -> Option<VolatileBytes<'_>> {
+        if self.writes_directly() { self.bytes() } else { None }
+    }
+
+    /// Whether a write goes to the bytes: RAM that is not read-only on its path. (QEMU asks the region's own flag here, so that a write
+    /// through a read-only alias of writable RAM goes through; this library refuses it.)
+    #[inline]
+    pub(crate) fn writes_directly(&self) -> bool {
+        matches!(self.inner.core.kind, RegionKind::Ram)
+            && !self.inner.range.readonly
+            && self.direct.is_some_and(HostMemory::is_writable)
+    }
+
+    /// Where the bytes are in this process, for an accelerator that is told of sections.
+    pub fn host(&self) -> Option<HostMemory> {
+        self.direct
+    }
+}
+
+impl std::fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leaf({:?})", self.inner.range)
+    }
+}

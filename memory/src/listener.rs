@@ -1,0 +1,223 @@
+//! Listeners: who is told what an address space shows, change by change.
+
+use crate::flat::FlatRange;
+use crate::leaf::Leaf;
+use crate::region::RegionError;
+use crate::space::SpaceInner;
+use crate::state::MemoryState;
+use crate::transaction::Session;
+use crate::view::View;
+use qom::layer::{self, Place, Pointer, Target};
+use qom::{Handle, HandleId, Object, ObjectImpl};
+use std::sync::{Arc, OnceLock};
+
+/// The views before and after a commit. The published one is still the old.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// What the space showed.
+    pub old: &'a View,
+    /// What it is about to show.
+    pub new: &'a View,
+}
+
+/// A range of a view, as a listener is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    /// Place, region, offset, flags.
+    pub range: &'a FlatRange,
+    /// The region and its bytes.
+    pub leaf: &'a Leaf,
+}
+
+/// Is told what an address space shows, in QEMU's order: per commit `begin`, all deletes ascending, all adds ascending, `commit`.
+/// Priorities: ascending for everything but deletes, which go descending.
+///
+/// Registered in the name of an object, which is handed in with each call. Called under the topology lock: it neither changes topology
+/// nor calls devices, and does not wait; it may read memory. A panic is reported and stops neither the others nor the commit.
+///
+/// Source: QEMU's `MemoryListener`.
+pub trait Listener: Send + Sync + 'static {
+    /// The type of the object in whose name it listens.
+    type Owner: ObjectImpl;
+
+    /// Its place among the listeners: 0 for memory, 10 for accelerators and device back ends.
+    fn priority(&self) -> i32 {
+        0
+    }
+    /// Whether it is told of unchanged ranges too.
+    fn wants_unchanged(&self) -> bool {
+        false
+    }
+    /// A commit begins.
+    fn begin(&self, _owner: &Self::Owner) {}
+    /// The commit is over; the new view is published.
+    fn commit(&self, _owner: &Self::Owner) {}
+    /// A range has come.
+    fn region_add(&self, _owner: &Self::Owner, _cx: &Commit<'_>, _section: Section<'_>) {}
+    /// A range is gone; the section has its old fields.
+    fn region_del(&self, _owner: &Self::Owner, _cx: &Commit<'_>, _section: Section<'_>) {}
+    /// A range has stayed as it was.
+    fn region_nop(&self, _owner: &Self::Owner, _cx: &Commit<'_>, _section: Section<'_>) {}
+}
+
+/// One call of a listener.
+#[derive(Clone, Copy)]
+pub(crate) enum Call<'a> {
+    Begin,
+    Commit,
+    Add(&'a Commit<'a>, &'a FlatRange, &'a Leaf),
+    Del(&'a Commit<'a>, &'a FlatRange, &'a Leaf),
+    Nop(&'a Commit<'a>, &'a FlatRange, &'a Leaf),
+}
+
+trait ErasedListener: Send + Sync {
+    fn call(&self, owner: &Object, call: Call<'_>);
+}
+
+impl<L: Listener> ErasedListener for L {
+    fn call(&self, owner: &Object, call: Call<'_>) {
+        let Some(owner) = owner.instance::<L::Owner>() else { return };
+        match call {
+            Call::Begin => self.begin(owner),
+            Call::Commit => self.commit(owner),
+            Call::Add(cx, range, leaf) => self.region_add(owner, cx, Section { range, leaf }),
+            Call::Del(cx, range, leaf) => self.region_del(owner, cx, Section { range, leaf }),
+            Call::Nop(cx, range, leaf) => self.region_nop(owner, cx, Section { range, leaf }),
+        }
+    }
+}
+
+/// A registered listener.
+pub(crate) struct ListenerEntry {
+    pub(crate) id: u64,
+    pub(crate) priority: i32,
+    pub(crate) wants_unchanged: bool,
+    owner: Pointer,
+    listener: Box<dyn ErasedListener>,
+}
+
+impl ListenerEntry {
+    pub(crate) fn call(&self, space: &SpaceInner, call: Call<'_>) {
+        // Its handle is closed before its owner can be finalized; this is the last line of defence.
+        if self.owner.is_finalized() {
+            return;
+        }
+        layer::run_hook(Place::Listener, "listener", &self.owner, || self.listener.call(&self.owner, call));
+        let _ = space;
+    }
+}
+
+/// A listener that is registered; closes with the object in whose name it is, or by hand.
+#[derive(Clone)]
+pub struct ListenerHandle {
+    shared: Arc<ListenerShared>,
+}
+
+struct ListenerShared {
+    space: Arc<SpaceInner>,
+    state: Arc<MemoryState>,
+    entry: Arc<ListenerEntry>,
+    id: OnceLock<HandleId>,
+}
+
+impl ListenerHandle {
+    /// Unregisters it: it is told that everything it knows of is gone. Again is a no-op.
+    pub fn close(&self) {
+        Handle::close(&*self.shared);
+        if let Some(id) = self.shared.id.get() {
+            layer::forget_opened(&self.shared.entry.owner, *id);
+        }
+    }
+}
+
+impl Handle for ListenerShared {
+    fn close(&self) {
+        let session = Session::open(&self.state);
+        // What is pending is told first, so that the listener's picture is complete when it is taken apart.
+        if layer::depth(Place::Listener) == 0 {
+            session.commit_now();
+        }
+        let mut found = false;
+        self.space.listeners.rcu(|all| {
+            let mut all = Vec::clone(all);
+            let before = all.len();
+            all.retain(|l| l.id != self.entry.id);
+            found = all.len() < before;
+            all
+        });
+        if found {
+            self.entry.replay(&self.space, false);
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("listener on address space `{}`", self.space.name)
+    }
+}
+
+impl ListenerEntry {
+    /// Tells one listener of a whole view: all of it comes, or all of it goes.
+    fn replay(&self, space: &SpaceInner, comes: bool) {
+        let shown = space.current();
+        let empty = View::default();
+        let cx = if comes { Commit { old: &empty, new: &shown } } else { Commit { old: &shown, new: &empty } };
+        self.call(space, Call::Begin);
+        for (range, leaf) in shown.ranges() {
+            self.call(space, if comes { Call::Add(&cx, &range, leaf) } else { Call::Del(&cx, &range, leaf) });
+        }
+        self.call(space, Call::Commit);
+    }
+}
+
+/// Registers a listener: it is told of everything that is there.
+pub(crate) fn register<L: Listener>(
+    space: &Arc<SpaceInner>,
+    state: &Arc<MemoryState>,
+    owner: &(impl Target + ?Sized),
+    listener: L,
+) -> Result<ListenerHandle, RegionError> {
+    let owner = owner.pointer()?;
+    if !owner.class().is_a::<L::Owner>() {
+        return Err(RegionError::OwnerType {
+            owner: owner.describe(),
+            owner_type: owner.class().name(),
+            region: format!("listener on {}", space.name),
+            wanted: L::Owner::NAME,
+        });
+    }
+    if layer::depth(Place::Listener) > 0 {
+        return Err(RegionError::Forbidden { region: space.name.clone(), place: Place::Listener });
+    }
+    let session = Session::open(state);
+    session.commit_now();
+    if space.is_closed() {
+        return Err(RegionError::Closed { space: space.name.clone(), what: "listeners" });
+    }
+    let id = session.with(|topo| {
+        topo.next_listener += 1;
+        topo.next_listener
+    });
+    let entry = Arc::new(ListenerEntry {
+        id,
+        priority: listener.priority(),
+        wants_unchanged: listener.wants_unchanged(),
+        owner: owner.clone(),
+        listener: Box::new(listener),
+    });
+    let shared = Arc::new(ListenerShared {
+        space: space.clone(),
+        state: state.clone(),
+        entry: entry.clone(),
+        id: OnceLock::new(),
+    });
+    let handle_id = layer::open(&owner, shared.clone())?;
+    let _ = shared.id.set(handle_id);
+    space.listeners.rcu(|all| {
+        let mut all = Vec::clone(all);
+        let at = all.partition_point(|l: &Arc<ListenerEntry>| l.priority <= entry.priority);
+        all.insert(at, entry.clone());
+        all
+    });
+    entry.replay(space, true);
+    Ok(ListenerHandle { shared })
+}

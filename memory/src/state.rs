@@ -1,0 +1,100 @@
+//! The memory side of one machine: topology, views, who holds what, under the topology lock.
+
+use crate::flat::Views;
+use crate::leaf::Leaf;
+use crate::space::SpaceInner;
+use crate::topology::{RegionKey, SpaceKey, Topology};
+use parking_lot::ReentrantMutex;
+use qom::MachineHandle;
+use qom::layer::{Hold, Holder, Pointer};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The memory state of a machine, as an extension of it.
+pub(crate) struct MemoryState {
+    /// The topology lock: re-entrant in its thread, held from the begin to the commit of a transaction. The cell inside is
+    /// borrowed for single steps only, never while somebody else's code runs.
+    pub(crate) lock: ReentrantMutex<RefCell<Topo>>,
+    pub(crate) counters: MemoryCounts,
+}
+
+/// Everything under the topology lock.
+pub(crate) struct Topo {
+    pub(crate) topology: Topology,
+    pub(crate) views: Views<Leaf>,
+    pub(crate) regions: HashMap<RegionKey, Pointer>,
+    /// Container → subregion, by subregion.
+    pub(crate) sub_holds: HashMap<RegionKey, Hold>,
+    /// Alias → target, by alias.
+    pub(crate) alias_holds: HashMap<RegionKey, Hold>,
+    /// Address space → root.
+    pub(crate) root_holds: BTreeMap<SpaceKey, Hold>,
+    pub(crate) spaces: BTreeMap<SpaceKey, Arc<SpaceInner>>,
+    pub(crate) next_space: u64,
+    pub(crate) next_listener: u64,
+    /// Open transactions of the thread that has the lock.
+    pub(crate) depth: u32,
+    /// Holds given up in the open transaction: dropped outside the lock.
+    pub(crate) garbage: Vec<Hold>,
+    pub(crate) view_holder: Holder,
+}
+
+/// Numbers of one machine's memory side.
+#[derive(Default)]
+pub(crate) struct MemoryCounts {
+    pub(crate) commits: AtomicU64,
+    pub(crate) pins: AtomicU64,
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) mappings: AtomicU64,
+}
+
+/// What the memory side of a machine has done, and what is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryCounters {
+    /// Transactions that changed something.
+    pub commits: u64,
+    /// Pins that are alive: I/O in flight.
+    pub live_pins: u64,
+    /// Owned snapshots that are alive.
+    pub live_snapshots: u64,
+    /// Mappings that are open.
+    pub open_mappings: u64,
+}
+
+impl MemoryState {
+    pub(crate) fn of(machine: &MachineHandle) -> Arc<Self> {
+        machine.extension(|| Self {
+            lock: ReentrantMutex::new(RefCell::new(Topo {
+                topology: Topology::new(),
+                views: Views::new(),
+                regions: HashMap::new(),
+                sub_holds: HashMap::new(),
+                alias_holds: HashMap::new(),
+                root_holds: BTreeMap::new(),
+                spaces: BTreeMap::new(),
+                next_space: 0,
+                next_listener: 0,
+                depth: 0,
+                garbage: Vec::new(),
+                view_holder: Holder::named("flat views"),
+            })),
+            counters: MemoryCounts::default(),
+        })
+    }
+}
+
+/// The counters of a machine's memory side. Any thread.
+pub fn counters(machine: &MachineHandle) -> MemoryCounters {
+    let state = MemoryState::of(machine);
+    // ORDERING: Relaxed: numbers for people.
+    let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+    MemoryCounters {
+        commits: read(&state.counters.commits),
+        live_pins: read(&state.counters.pins),
+        live_snapshots: read(&state.counters.snapshots),
+        open_mappings: read(&state.counters.mappings),
+    }
+}

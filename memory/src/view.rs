@@ -1,0 +1,89 @@
+//! A view of an address space: what it shows at one moment, never changing, lookup by address.
+
+use crate::addr::{Gpa, Span};
+use crate::flat::{FlatRange, FlatView};
+use crate::host::VolatileBytes;
+use crate::leaf::Leaf;
+use crate::mapping::MapError;
+use qom::Pending;
+use std::sync::OnceLock;
+
+/// What an address space shows at one moment.
+///
+/// Borrowed from a guard ([`SpaceGuard::view`](crate::SpaceGuard::view)), or owned in a [`Snapshot`](crate::Snapshot).
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub(crate) flat: FlatView<Leaf>,
+}
+
+impl View {
+    /// The addresses of the range at `addr`, and the range.
+    #[inline]
+    pub fn find(&self, addr: Gpa) -> Option<(Span, &Leaf)> {
+        self.flat.get(addr.0)
+    }
+
+    /// The first range that begins behind `addr`.
+    pub fn after(&self, addr: Gpa) -> Option<(FlatRange, &Leaf)> {
+        self.flat.after(addr.0)
+    }
+
+    /// All ranges, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = (FlatRange, &Leaf)> + '_ {
+        self.flat.iter()
+    }
+
+    /// How many ranges there are.
+    pub fn len(&self) -> usize {
+        self.flat.len()
+    }
+
+    /// Whether it shows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.flat.is_empty()
+    }
+
+    /// Whether both are one and the same rendered view, as of address spaces with one root.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.flat.is_same(&other.flat)
+    }
+
+    /// `len` bytes of RAM at `addr`, borrowed from the view.
+    ///
+    /// # Errors
+    /// `len` is zero, the bytes are not all in one range of RAM, or its backing is shorter.
+    #[inline]
+    pub fn slice(&self, addr: Gpa, len: u64) -> Result<VolatileBytes<'_>, MapError> {
+        if len == 0 {
+            return Err(MapError::Empty { at: addr });
+        }
+        let (span, leaf) = self.find(addr).ok_or(MapError::NotRam { at: addr })?;
+        let bytes = leaf.bytes().ok_or(MapError::NotRam { at: addr })?;
+        let bytes = if leaf.writes_directly() { bytes } else { bytes.read_only() };
+        bytes.subslice(addr.0 - span.first(), len).ok_or(MapError::TooShort { at: addr, wanted: len })
+    }
+}
+
+/// What a space publishes.
+#[derive(Default)]
+pub(crate) struct ViewCell {
+    pub(crate) view: View,
+    /// Set when it is replaced: the quiescence that waits for its end.
+    pub(crate) retired: OnceLock<Pending>,
+}
+
+impl ViewCell {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view, retired: OnceLock::new() }
+    }
+}
+
+impl Drop for ViewCell {
+    fn drop(&mut self) {
+        let view = std::mem::take(&mut self.view);
+        match self.retired.take() {
+            Some(pending) => pending.during(|| drop(view)),
+            None => drop(view),
+        }
+    }
+}
