@@ -103,7 +103,9 @@ impl Size {
 
     /// The offset of the last byte, or `None` where there is none.
     pub fn last(self) -> Option<u64> {
-        self.0.checked_sub(1).and_then(|last| u64::try_from(last).ok())
+        self.0
+            .checked_sub(1)
+            .and_then(|last| u64::try_from(last).ok())
     }
 
     /// The sum, or `None` above 2^64.
@@ -127,7 +129,11 @@ impl TryFrom<u128> for Size {
     type Error = SizeOverflow;
 
     fn try_from(bytes: u128) -> Result<Self, SizeOverflow> {
-        if bytes <= Self::MAX.0 { Ok(Self(bytes)) } else { Err(SizeOverflow(bytes)) }
+        if bytes <= Self::MAX.0 {
+            Ok(Self(bytes))
+        } else {
+            Err(SizeOverflow(bytes))
+        }
     }
 }
 
@@ -162,11 +168,18 @@ pub struct Span {
 
 impl Span {
     /// Every address.
-    pub const ALL: Self = Self { first: 0, last: u64::MAX };
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
 
     /// The addresses `first..=last`, or `None` where `last < first`.
     pub const fn new(first: u64, last: u64) -> Option<Self> {
-        if first <= last { Some(Self { first, last }) } else { None }
+        if first <= last {
+            Some(Self { first, last })
+        } else {
+            None
+        }
     }
 
     /// `size` bytes from `start`, or `None` where that is no byte or more than the space has.
@@ -229,27 +242,42 @@ impl Span {
     /// The smallest span that covers both.
     #[must_use]
     pub fn hull(self, other: Self) -> Self {
-        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
     }
 
     /// The span `by` bytes higher, or `None` where it would pass the end of the space.
     pub fn checked_add(self, by: u64) -> Option<Self> {
-        Some(Self { first: self.first.checked_add(by)?, last: self.last.checked_add(by)? })
+        Some(Self {
+            first: self.first.checked_add(by)?,
+            last: self.last.checked_add(by)?,
+        })
     }
 
     /// The span `by` bytes lower, or `None` where it would pass 0.
     pub fn checked_sub(self, by: u64) -> Option<Self> {
-        Some(Self { first: self.first.checked_sub(by)?, last: self.last - by })
+        Some(Self {
+            first: self.first.checked_sub(by)?,
+            last: self.last - by,
+        })
     }
 
     /// What is left of the span `by` bytes higher within the space, or `None`.
     pub fn shifted_up(self, by: u64) -> Option<Self> {
-        Some(Self { first: self.first.checked_add(by)?, last: self.last.saturating_add(by) })
+        Some(Self {
+            first: self.first.checked_add(by)?,
+            last: self.last.saturating_add(by),
+        })
     }
 
     /// What is left of the span `by` bytes lower within the space, or `None`.
     pub fn shifted_down(self, by: u64) -> Option<Self> {
-        Some(Self { first: self.first.saturating_sub(by), last: self.last.checked_sub(by)? })
+        Some(Self {
+            first: self.first.saturating_sub(by),
+            last: self.last.checked_sub(by)?,
+        })
     }
 }
 
@@ -294,12 +322,21 @@ mod tests {
     #[test]
     fn sums_stop_at_the_end() {
         assert_eq!(Size::MAX.checked_add(Size::new(1)), None);
-        assert_eq!(Size::new(u64::MAX).checked_add(Size::new(1)), Some(Size::MAX));
+        assert_eq!(
+            Size::new(u64::MAX).checked_add(Size::new(1)),
+            Some(Size::MAX)
+        );
         assert_eq!(Size::new(1).checked_sub(Size::new(2)), None);
         assert_eq!(Size::try_from(1u128 << 65), Err(SizeOverflow(1 << 65)));
         assert_eq!(span(1, 2).checked_add(u64::MAX - 1), None);
-        assert_eq!(span(1, 2).checked_add(u64::MAX - 2), Some(span(u64::MAX - 1, u64::MAX)));
-        assert_eq!(span(1, 2).shifted_up(u64::MAX - 1), Some(span(u64::MAX, u64::MAX)));
+        assert_eq!(
+            span(1, 2).checked_add(u64::MAX - 2),
+            Some(span(u64::MAX - 1, u64::MAX))
+        );
+        assert_eq!(
+            span(1, 2).shifted_up(u64::MAX - 1),
+            Some(span(u64::MAX, u64::MAX))
+        );
         assert_eq!(span(1, 2).shifted_up(u64::MAX), None);
         assert_eq!(span(1, 2).checked_sub(2), None);
         assert_eq!(span(1, 2).shifted_down(2), Some(span(0, 0)));
@@ -316,7 +353,10 @@ mod tests {
         assert!(!page.touches(span(0, 0xffe)));
         assert!(!page.touches(span(0x2001, 0x3000)));
         assert!(span(0, 0).touches(span(0, 5)));
-        assert_eq!(page.intersection(span(0, 0x1000)), Some(span(0x1000, 0x1000)));
+        assert_eq!(
+            page.intersection(span(0, 0x1000)),
+            Some(span(0x1000, 0x1000))
+        );
         assert_eq!(page.intersection(span(0, 0xfff)), None);
         assert_eq!(page.hull(span(0, 0)), span(0, 0x1fff));
         assert!(Span::ALL.covers(page) && !page.covers(Span::ALL));

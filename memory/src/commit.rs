@@ -9,7 +9,7 @@ use crate::leaf::Leaf;
 use crate::listener::{Call, Commit, ListenerEntry};
 use crate::space::SpaceInner;
 use crate::state::{MemoryState, Topo};
-use crate::view::{View, ViewCell};
+use crate::view::View;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,10 +26,19 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
         if pending.is_empty() && !notified {
             return;
         }
-        let Topo { topology, views, regions, view_holder, spaces, .. } = &mut *topo;
+        let Topo {
+            topology,
+            views,
+            regions,
+            view_holder,
+            spaces,
+            ..
+        } = &mut *topo;
         let changes = views.commit(topology, pending, |range| {
             // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
-            let object = regions.get(&range.region).expect("a region in the topology has an object");
+            let object = regions
+                .get(&range.region)
+                .expect("a region in the topology has an object");
             Leaf::new(object, range, view_holder).expect("an object in the map is a region")
         });
         let spaces: Vec<Arc<SpaceInner>> = spaces.values().cloned().collect();
@@ -49,19 +58,45 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
         }
     }
     for (space, change) in changed {
+        // A space that is closed in a commit that QEMU would not tell of still gives its own listeners their deletes.
+        let alone = space.is_closed() && !notified;
+        let own = if alone {
+            space.listeners.load_full()
+        } else {
+            Arc::default()
+        };
+        own.iter().for_each(|l| l.call(&space, Call::Begin));
         apply(&space, change);
+        own.iter().for_each(|l| l.call(&space, Call::Commit));
     }
     if notified {
         for (space, entry) in &listeners {
             entry.call(space, Call::Commit);
         }
     }
+    let closed: Vec<_> = {
+        let topo = &mut *cell.borrow_mut();
+        let closing = std::mem::take(&mut topo.closing);
+        closing
+            .iter()
+            .filter_map(|key| topo.spaces.remove(key))
+            .collect()
+    };
+    for space in closed {
+        space.listeners.store(Arc::default());
+    }
 }
 
 fn by_priority(spaces: &[Arc<SpaceInner>]) -> Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)> {
     let mut all: Vec<_> = spaces
         .iter()
-        .flat_map(|s| s.listeners.load().iter().map(|l| (s.clone(), l.clone())).collect::<Vec<_>>())
+        .flat_map(|s| {
+            s.listeners
+                .load()
+                .iter()
+                .map(|l| (s.clone(), l.clone()))
+                .collect::<Vec<_>>()
+        })
         .collect();
     all.sort_by_key(|(_, l)| (l.priority, l.id));
     all
@@ -74,7 +109,10 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     let listeners = space.listeners.load();
     let difference = &change.difference;
     if !listeners.is_empty() {
-        let cx = Commit { old: &old, new: &new };
+        let cx = Commit {
+            old: &old,
+            new: &new,
+        };
         for (range, leaf) in &difference.removed {
             for entry in listeners.iter().rev() {
                 entry.call(space, Call::Del(&cx, range, leaf));

@@ -1,5 +1,8 @@
 //! What a flat view keeps of each of its ranges: the region, alive, and where its bytes are.
-#![expect(unsafe_code, reason = "a view's bytes are borrowed for as long as the view is")]
+#![expect(
+    unsafe_code,
+    reason = "a view's bytes are borrowed for as long as the view is"
+)]
 // Soundness: the one unsafe step is `Leaf::bytes`, which turns a host address into bytes borrowed for as long as the leaf is
 // borrowed. The leaf owns a `Hold` on its region; a region gives its backing up in its finalizer and nowhere else; and an object is
 // not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
@@ -40,13 +43,23 @@ impl Leaf {
             RegionKind::RomDevice => range.romd,
             _ => false,
         };
-        let direct = (hold.is_some() && reads_directly).then(|| core.host()).flatten().and_then(|host| {
-            // An access past the backing is a decode error: the bytes end where the backing does.
-            let size = range.span.size().as_u64().unwrap_or(u64::MAX);
-            let len = host.len().checked_sub(range.offset.0)?.min(size);
-            host.subrange(range.offset.0, len)
-        });
-        Some(Self { direct, inner: Arc::new(LeafInner { hold, core, range: *range }) })
+        let direct = (hold.is_some() && reads_directly)
+            .then(|| core.host())
+            .flatten()
+            .and_then(|host| {
+                // An access past the backing is a decode error: the bytes end where the backing does.
+                let size = range.span.size().as_u64().unwrap_or(u64::MAX);
+                let len = host.len().checked_sub(range.offset.0)?.min(size);
+                host.subrange(range.offset.0, len)
+            });
+        Some(Self {
+            direct,
+            inner: Arc::new(LeafInner {
+                hold,
+                core,
+                range: *range,
+            }),
+        })
     }
 
     /// The range.
@@ -81,7 +94,11 @@ impl Leaf {
     /// The same bytes, where they may be written without a callback too.
     #[inline]
     pub fn writable_bytes(&self) -> Option<VolatileBytes<'_>> {
-        if self.writes_directly() { self.bytes() } else { None }
+        if self.writes_directly() {
+            self.bytes()
+        } else {
+            None
+        }
     }
 
     /// Whether a write goes to the bytes: RAM that is not read-only on its path. (QEMU asks the region's own flag here, so that a write

@@ -8,7 +8,7 @@ use crate::state::MemoryState;
 use crate::transaction::Session;
 use crate::view::View;
 use qom::layer::{self, Place, Pointer, Target};
-use qom::{Handle, HandleId, Object, ObjectImpl};
+use qom::{Handle, HandleId, Object, ObjectImpl, ObjectType};
 use std::sync::{Arc, OnceLock};
 
 /// The views before and after a commit. The published one is still the old.
@@ -76,7 +76,9 @@ trait ErasedListener: Send + Sync {
 
 impl<L: Listener> ErasedListener for L {
     fn call(&self, owner: &Object, call: Call<'_>) {
-        let Some(owner) = owner.instance::<L::Owner>() else { return };
+        let Some(owner) = owner.instance::<L::Owner>() else {
+            return;
+        };
         match call {
             Call::Begin => self.begin(owner),
             Call::Commit => self.commit(owner),
@@ -102,7 +104,9 @@ impl ListenerEntry {
         if self.owner.is_finalized() {
             return;
         }
-        layer::run_hook(Place::Listener, "listener", &self.owner, || self.listener.call(&self.owner, call));
+        layer::run_hook(Place::Listener, "listener", &self.owner, || {
+            self.listener.call(&self.owner, call)
+        });
         let _ = space;
     }
 }
@@ -132,11 +136,7 @@ impl ListenerHandle {
 
 impl Handle for ListenerShared {
     fn close(&self) {
-        let session = Session::open(&self.state);
-        // What is pending is told first, so that the listener's picture is complete when it is taken apart.
-        if layer::depth(Place::Listener) == 0 {
-            session.commit_now();
-        }
+        let _session = Session::open(&self.state);
         let mut found = false;
         self.space.listeners.rcu(|all| {
             let mut all = Vec::clone(all);
@@ -160,10 +160,27 @@ impl ListenerEntry {
     fn replay(&self, space: &SpaceInner, comes: bool) {
         let shown = space.current();
         let empty = View::default();
-        let cx = if comes { Commit { old: &empty, new: &shown } } else { Commit { old: &shown, new: &empty } };
+        let cx = if comes {
+            Commit {
+                old: &empty,
+                new: &shown,
+            }
+        } else {
+            Commit {
+                old: &shown,
+                new: &empty,
+            }
+        };
         self.call(space, Call::Begin);
         for (range, leaf) in shown.ranges() {
-            self.call(space, if comes { Call::Add(&cx, &range, leaf) } else { Call::Del(&cx, &range, leaf) });
+            self.call(
+                space,
+                if comes {
+                    Call::Add(&cx, &range, leaf)
+                } else {
+                    Call::Del(&cx, &range, leaf)
+                },
+            );
         }
         self.call(space, Call::Commit);
     }
@@ -186,12 +203,18 @@ pub(crate) fn register<L: Listener>(
         });
     }
     if layer::depth(Place::Listener) > 0 {
-        return Err(RegionError::Forbidden { region: space.name.clone(), place: Place::Listener });
+        return Err(RegionError::Forbidden {
+            region: space.name.clone(),
+            place: Place::Listener,
+        });
     }
+    // It is told of what is published; what an open transaction has changed so far comes with its commit, to everybody.
     let session = Session::open(state);
-    session.commit_now();
     if space.is_closed() {
-        return Err(RegionError::Closed { space: space.name.clone(), what: "listeners" });
+        return Err(RegionError::Closed {
+            space: space.name.clone(),
+            what: "listeners",
+        });
     }
     let id = session.with(|topo| {
         topo.next_listener += 1;

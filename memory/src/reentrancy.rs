@@ -15,7 +15,9 @@ thread_local! {
 /// Whether this thread is inside a callback of `owner`.
 #[inline]
 pub fn is_inside(owner: &Object) -> bool {
-    CALLING.try_with(|c| c.borrow().contains(&owner.id())).unwrap_or(false)
+    CALLING
+        .try_with(|c| c.borrow().contains(&owner.id()))
+        .unwrap_or(false)
 }
 
 /// Says that this thread runs code of `owner`, until the result is dropped. None: it does so already.
@@ -29,7 +31,9 @@ pub fn enter(owner: &Object) -> Option<Inside> {
                 return None;
             }
             c.push(id);
-            Some(Inside { _not_send: std::marker::PhantomData })
+            Some(Inside {
+                _not_send: std::marker::PhantomData,
+            })
         })
         .ok()
         .flatten()

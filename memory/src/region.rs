@@ -8,7 +8,7 @@ mod builder;
 mod error;
 mod ops;
 
-pub use api::{RegionApi, RegionTarget};
+pub use api::{RegionApi, RegionInfo, RegionTarget};
 pub use builder::RegionBuilder;
 pub use error::RegionError;
 pub use ops::{FnOps, RegionOps};
@@ -108,7 +108,7 @@ impl RegionCore {
 /// let ram = Region::ram("ram", Backing::anonymous(0x4000)?).create(machine.root())?;
 /// system.add_subregion(Offset(0x8000), &ram, Priority(0))?;
 /// let space = AddressSpace::open(machine.root(), "memory", &system)?;
-/// space.store::<u32>(Gpa(0x8010), 0x1234_5678, Attrs::default()).ok()?;
+/// space.store::<u32>(Gpa(0x8010), 0x1234_5678, Attrs::default())?;
 /// assert_eq!(space.load::<u32>(Gpa(0x8010), Attrs::default())?, 0x1234_5678);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -124,8 +124,12 @@ pub struct Region {
 
 qom::object_type! { Region("memory-region") { object: RootObject }, install |class: &mut ClassInit<'_>| { class.layer(&LAYER); } }
 
-static LAYER: LayerHooks =
-    LayerHooks { name: "memory", mark: Some(mark), retract: Some(retract), close: None };
+static LAYER: LayerHooks = LayerHooks {
+    name: "memory",
+    mark: Some(mark),
+    retract: Some(retract),
+    close: None,
+};
 
 /// Step 0: the region's pointer to its owner becomes strong.
 fn mark(object: &Pointer) {
@@ -145,7 +149,8 @@ impl ObjectImpl for Region {
     fn init(cx: &mut Init<'_>) -> Self {
         let machine = qom::layer::machine_of(cx.object());
         let owner = qom::layer::Target::pointer(cx.object());
-        let owner = owner.unwrap_or_else(|gone| unreachable!("an object in init is kept by its maker: {gone}"));
+        let owner = owner
+            .unwrap_or_else(|gone| unreachable!("an object in init is kept by its maker: {gone}"));
         Self::assemble(cx, &machine, RegionParts::empty(owner))
     }
 
@@ -260,7 +265,9 @@ impl Region {
 
     /// Bytes for reading, callbacks for writing; [`RegionApi::set_romd`] sends reads to the callbacks too.
     pub fn rom_device(name: &str, backing: Backing, ops: impl RegionOps) -> RegionBuilder {
-        RegionBuilder::new(name, RegionKind::RomDevice, Size::new(backing.len())).backing(backing).ops(ops)
+        RegionBuilder::new(name, RegionKind::RomDevice, Size::new(backing.len()))
+            .backing(backing)
+            .ops(ops)
     }
 
     /// Callbacks.
@@ -274,7 +281,12 @@ impl Region {
     }
 
     /// A window of `size` bytes on `target`, from `offset` on.
-    pub fn alias(name: &str, target: &(impl RegionTarget + ?Sized), offset: Offset, size: Size) -> RegionBuilder {
+    pub fn alias(
+        name: &str,
+        target: &(impl RegionTarget + ?Sized),
+        offset: Offset,
+        size: Size,
+    ) -> RegionBuilder {
         RegionBuilder::new(name, RegionKind::Alias, size).target(target, offset)
     }
 }

@@ -38,7 +38,10 @@ pub struct SpanMap<V> {
 
 impl<V> Clone for SpanMap<V> {
     fn clone(&self) -> Self {
-        Self { root: self.root.clone(), len: self.len }
+        Self {
+            root: self.root.clone(),
+            len: self.len,
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Topo {
     /// Address space → root.
     pub(crate) root_holds: BTreeMap<SpaceKey, Hold>,
     pub(crate) spaces: BTreeMap<SpaceKey, Arc<SpaceInner>>,
+    /// Spaces closed in the open transaction: they leave after their listeners have been told.
+    pub(crate) closing: Vec<SpaceKey>,
     pub(crate) next_space: u64,
     pub(crate) next_listener: u64,
     /// Open transactions of the thread that has the lock.
@@ -75,6 +77,7 @@ impl MemoryState {
                 alias_holds: HashMap::new(),
                 root_holds: BTreeMap::new(),
                 spaces: BTreeMap::new(),
+                closing: Vec::new(),
                 next_space: 0,
                 next_listener: 0,
                 depth: 0,

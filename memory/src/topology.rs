@@ -98,10 +98,17 @@ impl Topology {
             Some(&index) => index,
             None => u32::try_from(self.slots.len()).expect("fewer than 2^32 regions"),
         };
-        let generation = self.slots.get(index as usize).map_or(NonZeroU32::MIN, |slot| slot.generation);
+        let generation = self
+            .slots
+            .get(index as usize)
+            .map_or(NonZeroU32::MIN, |slot| slot.generation);
         let key = RegionKey { index, generation };
         if paths > Self::MAX_PATHS {
-            return Err(TopologyError::TooManyPaths { region: key, paths, limit: Self::MAX_PATHS });
+            return Err(TopologyError::TooManyPaths {
+                region: key,
+                paths,
+                limit: Self::MAX_PATHS,
+            });
         }
         let node = Some(Node::new(spec, paths));
         if self.free.pop().is_some() {
@@ -136,7 +143,11 @@ impl Topology {
     /// The region of this key, or `None` where it was removed.
     pub fn get(&self, region: RegionKey) -> Option<&Node> {
         let slot = self.slots.get(region.index as usize)?;
-        if slot.generation == region.generation { slot.node.as_ref() } else { None }
+        if slot.generation == region.generation {
+            slot.node.as_ref()
+        } else {
+            None
+        }
     }
 
     /// How many regions there are.
@@ -151,10 +162,13 @@ impl Topology {
 
     /// Every region's key, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = RegionKey> + '_ {
-        (0u32..).zip(&self.slots).filter(|(_, slot)| slot.node.is_some()).map(|(index, slot)| RegionKey {
-            index,
-            generation: slot.generation,
-        })
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, slot)| slot.node.is_some())
+            .map(|(index, slot)| RegionKey {
+                index,
+                generation: slot.generation,
+            })
     }
 
     /// What changed since the last call, for the commit of a transaction.
@@ -168,12 +182,17 @@ impl Topology {
     }
 
     fn known(&self, region: RegionKey) -> Result<&Node, TopologyError> {
-        self.get(region).ok_or(TopologyError::UnknownRegion { region })
+        self.get(region)
+            .ok_or(TopologyError::UnknownRegion { region })
     }
 
     fn live(&self, region: RegionKey) -> Result<&Node, TopologyError> {
         let node = self.known(region)?;
-        if node.withdrawn { Err(TopologyError::Withdrawn { region }) } else { Ok(node) }
+        if node.withdrawn {
+            Err(TopologyError::Withdrawn { region })
+        } else {
+            Ok(node)
+        }
     }
 
     /// A region that an edge leads to.
@@ -184,7 +203,10 @@ impl Topology {
 
     fn node_mut(&mut self, region: RegionKey) -> &mut Node {
         debug_assert!(self.get(region).is_some());
-        self.slots[region.index as usize].node.as_mut().expect("an edge leads to a region")
+        self.slots[region.index as usize]
+            .node
+            .as_mut()
+            .expect("an edge leads to a region")
     }
 }
 

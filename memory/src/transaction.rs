@@ -59,16 +59,26 @@ pub fn transaction<R>(
     let state = MemoryState::of(machine);
     check_place(machine, &|| format!("machine `{}`", machine.name()))?;
     let _session = Session::open(&state);
-    Ok(change(&Transaction { _open: std::marker::PhantomData }))
+    Ok(change(&Transaction {
+        _open: std::marker::PhantomData,
+    }))
 }
 
 /// Whether topology may be changed here and now: not in a listener, and not while readers hold up too much.
 fn check_place(machine: &MachineHandle, name: &dyn Fn() -> String) -> Result<(), RegionError> {
     if layer::depth(Place::Listener) > 0 {
-        return Err(RegionError::Forbidden { region: name(), place: Place::Listener });
+        return Err(RegionError::Forbidden {
+            region: name(),
+            place: Place::Listener,
+        });
     }
     if layer::depth(Place::Transaction) == 0 {
-        machine.make_room().map_err(|source| RegionError::Overloaded { region: name(), source })?;
+        machine
+            .make_room()
+            .map_err(|source| RegionError::Overloaded {
+                region: name(),
+                source,
+            })?;
     }
     Ok(())
 }
@@ -84,16 +94,15 @@ impl<'a> Session<'a> {
     pub(crate) fn open(state: &'a MemoryState) -> Self {
         let guard = state.lock.lock();
         guard.borrow_mut().depth += 1;
-        Self { state, guard, _inside: layer::enter(Place::Transaction) }
+        Self {
+            state,
+            guard,
+            _inside: layer::enter(Place::Transaction),
+        }
     }
 
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Topo) -> R) -> R {
         f(&mut self.guard.borrow_mut())
-    }
-
-    /// Renders, tells and publishes now, even inside an outer transaction: for a listener that comes or goes.
-    pub(crate) fn commit_now(&self) {
-        crate::commit::commit(self.state, &self.guard);
     }
 }
 
@@ -116,11 +125,17 @@ impl Drop for Session<'_> {
 }
 
 pub(crate) fn region_of(object: &Object) -> Result<&Region, Gone> {
-    object.instance::<Region>().ok_or_else(|| Gone { object: object.describe(), state: "no region" })
+    object.instance::<Region>().ok_or_else(|| Gone {
+        object: object.describe(),
+        state: "no region",
+    })
 }
 
 pub(crate) fn key_of(object: &Object) -> Result<RegionKey, Gone> {
-    region_of(object)?.key().ok_or_else(|| Gone { object: object.describe(), state: "gone" })
+    region_of(object)?.key().ok_or_else(|| Gone {
+        object: object.describe(),
+        state: "gone",
+    })
 }
 
 pub(crate) fn same_machine(a: &Object, b: &Object) -> Result<(), RegionError> {
@@ -155,13 +170,19 @@ pub(crate) fn info(object: &Pointer) -> Result<RegionInfo, RegionError> {
     let key = key_of(object)?;
     let lock = region.state.lock.lock();
     let topo = lock.borrow();
-    let node = topo.topology.get(key).ok_or_else(|| Gone { object: object.describe(), state: "finalized" })?;
+    let node = topo.topology.get(key).ok_or_else(|| Gone {
+        object: object.describe(),
+        state: "finalized",
+    })?;
     Ok(RegionInfo {
         kind: region.kind(),
         size: node.size(),
         address: node.address(),
         priority: node.priority(),
-        container: node.container().and_then(|c| topo.regions.get(&c)).map(|c| c.describe()),
+        container: node
+            .container()
+            .and_then(|c| topo.regions.get(&c))
+            .map(|c| c.describe()),
         enabled: node.is_enabled(),
         readonly: node.is_readonly(),
         nonvolatile: node.is_nonvolatile(),
@@ -185,7 +206,10 @@ pub(crate) fn enter_region(
         {
             return Err(withdrawn(target, "an alias", &object.describe()));
         }
-        let key = topo.topology.insert(spec).map_err(|error| topo.explain(error))?;
+        let key = topo
+            .topology
+            .insert(spec)
+            .map_err(|error| topo.explain(error))?;
         if let Some(target) = target
             && let Some(hold) = Hold::new(target, ALIAS, Holder::object(object))
         {
@@ -235,13 +259,25 @@ pub(crate) fn del_subregion(container: &Pointer, sub: &Pointer) -> Result<(), Re
     let session = Session::open(state);
     session.with(|topo| {
         // Withdrawn and retracted: it is in no container any more, which is what the caller wants.
-        if sub.is_withdrawn() && topo.topology.get(sub_key).is_none_or(|n| n.container().is_none()) {
+        if sub.is_withdrawn()
+            && topo
+                .topology
+                .get(sub_key)
+                .is_none_or(|n| n.container().is_none())
+        {
             return Ok(());
         }
-        if container.is_withdrawn() && topo.topology.get(sub_key).is_none_or(|n| n.container().is_none()) {
+        if container.is_withdrawn()
+            && topo
+                .topology
+                .get(sub_key)
+                .is_none_or(|n| n.container().is_none())
+        {
             return Ok(());
         }
-        topo.topology.del_subregion(container_key, sub_key).map_err(|error| topo.explain(error))?;
+        topo.topology
+            .del_subregion(container_key, sub_key)
+            .map_err(|error| topo.explain(error))?;
         let hold = topo.sub_holds.remove(&sub_key);
         topo.garbage.extend(hold);
         Ok(())
@@ -265,7 +301,11 @@ fn check_init(sub: &Pointer, container: &Pointer) -> Result<(), RegionError> {
 }
 
 pub(crate) fn withdrawn(region: &Object, what: &'static str, other: &str) -> RegionError {
-    RegionError::Withdrawn { region: region.describe(), what, other: other.to_owned() }
+    RegionError::Withdrawn {
+        region: region.describe(),
+        what,
+        other: other.to_owned(),
+    }
 }
 
 /// Step 1 of a withdrawal. Cannot be refused.
@@ -313,7 +353,9 @@ pub(crate) fn forget(state: &MemoryState, key: RegionKey) {
 impl Topo {
     /// The holds of all edges from and to a region that is about to be retracted.
     fn drop_holds_of(&mut self, key: RegionKey) {
-        let Some(node) = self.topology.get(key) else { return };
+        let Some(node) = self.topology.get(key) else {
+            return;
+        };
         let subs: Vec<RegionKey> = node.children().collect();
         let aliases: Vec<RegionKey> = node.aliases().collect();
         let spaces = node.spaces().to_vec();
@@ -331,41 +373,61 @@ impl Topo {
     }
 
     fn name(&self, key: RegionKey) -> String {
-        self.regions.get(&key).map_or_else(|| key.to_string(), |o| o.describe())
+        self.regions
+            .get(&key)
+            .map_or_else(|| key.to_string(), |o| o.describe())
     }
 
     /// The same error with names.
     pub(crate) fn explain(&self, error: TopologyError) -> RegionError {
-        let gone = |what: String| RegionError::Gone(Gone { object: what, state: "finalized" });
+        let gone = |what: String| {
+            RegionError::Gone(Gone {
+                object: what,
+                state: "finalized",
+            })
+        };
         match error {
             TopologyError::Withdrawn { region } => RegionError::Withdrawn {
                 region: self.name(region),
                 what: "a new edge",
                 other: "others".into(),
             },
-            TopologyError::AlreadyContained { child, parent, container } => RegionError::InContainer {
+            TopologyError::AlreadyContained {
+                child,
+                parent,
+                container,
+            } => RegionError::InContainer {
                 region: self.name(child),
                 container: self.name(parent),
                 current: self.name(container),
             },
-            TopologyError::NotContained { child, parent, .. } => {
-                RegionError::NotInContainer { region: self.name(child), container: self.name(parent) }
-            }
-            TopologyError::ContainerLoop { child, parent } | TopologyError::AliasLoop { child, parent } => {
-                RegionError::Loop { region: self.name(child), container: self.name(parent) }
-            }
-            TopologyError::TooManyPaths { region, paths, limit } => RegionError::TooManyPaths {
+            TopologyError::NotContained { child, parent, .. } => RegionError::NotInContainer {
+                region: self.name(child),
+                container: self.name(parent),
+            },
+            TopologyError::ContainerLoop { child, parent }
+            | TopologyError::AliasLoop { child, parent } => RegionError::Loop {
+                region: self.name(child),
+                container: self.name(parent),
+            },
+            TopologyError::TooManyPaths {
+                region,
+                paths,
+                limit,
+            } => RegionError::TooManyPaths {
                 region: self.name(region),
                 other: "what it shows".into(),
                 paths,
                 limit,
             },
-            TopologyError::NotAlias { region } => {
-                RegionError::WrongKind { region: self.name(region), wanted: "alias" }
-            }
-            TopologyError::NotRomDevice { region } => {
-                RegionError::WrongKind { region: self.name(region), wanted: "ROM device" }
-            }
+            TopologyError::NotAlias { region } => RegionError::WrongKind {
+                region: self.name(region),
+                wanted: "alias",
+            },
+            TopologyError::NotRomDevice { region } => RegionError::WrongKind {
+                region: self.name(region),
+                wanted: "ROM device",
+            },
             other => gone(other.to_string()),
         }
     }

@@ -59,8 +59,17 @@ impl View {
         }
         let (span, leaf) = self.find(addr).ok_or(MapError::NotRam { at: addr })?;
         let bytes = leaf.bytes().ok_or(MapError::NotRam { at: addr })?;
-        let bytes = if leaf.writes_directly() { bytes } else { bytes.read_only() };
-        bytes.subslice(addr.0 - span.first(), len).ok_or(MapError::TooShort { at: addr, wanted: len })
+        let bytes = if leaf.writes_directly() {
+            bytes
+        } else {
+            bytes.read_only()
+        };
+        bytes
+            .subslice(addr.0 - span.first(), len)
+            .ok_or(MapError::TooShort {
+                at: addr,
+                wanted: len,
+            })
     }
 }
 
@@ -74,7 +83,10 @@ pub(crate) struct ViewCell {
 
 impl ViewCell {
     pub(crate) fn new(view: View) -> Self {
-        Self { view, retired: OnceLock::new() }
+        Self {
+            view,
+            retired: OnceLock::new(),
+        }
     }
 }
 

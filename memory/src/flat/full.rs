@@ -17,12 +17,19 @@ pub fn render_full(topology: &Topology, root: Option<RegionKey>) -> Vec<FlatRang
     let mut view: Vec<FlatRange> = Vec::new();
     // A stack of its own, as regions may nest deeper than the thread's stack is high. The last step is
     // the next, so what hides others is pushed after them.
-    let mut steps: Vec<Step> = root.map(|root| Step::Visit(Place::root(root, Span::ALL))).into_iter().collect();
+    let mut steps: Vec<Step> = root
+        .map(|root| Step::Visit(Place::root(root, Span::ALL)))
+        .into_iter()
+        .collect();
     while let Some(step) = steps.pop() {
         match step {
             Step::Visit(place) => {
-                let Some(node) = topology.get(place.region) else { continue };
-                let Some(place) = place.entered(node) else { continue };
+                let Some(node) = topology.get(place.region) else {
+                    continue;
+                };
+                let Some(place) = place.entered(node) else {
+                    continue;
+                };
                 if let Kind::Alias { target, offset } = node.kind() {
                     steps.extend(target.map(|target| Step::Visit(place.target(target, offset))));
                     continue;
@@ -31,7 +38,9 @@ pub fn render_full(topology: &Topology, root: Option<RegionKey>) -> Vec<FlatRang
                     steps.push(Step::Fill(place));
                 }
                 for child in node.children().rev() {
-                    steps.push(Step::Visit(place.child(child, topology.node(child).address())));
+                    steps.push(Step::Visit(
+                        place.child(child, topology.node(child).address()),
+                    ));
                 }
             }
             Step::Fill(place) => fill(topology, place, &mut view),
@@ -49,7 +58,10 @@ fn fill(topology: &Topology, place: Place, view: &mut Vec<FlatRange>) {
     let mut left = Some(place.clip);
     let mut at = view.partition_point(|range| range.span.last() < place.clip.first());
     while let Some(rest) = left {
-        let taken = view.get(at).map(|range| range.span).filter(|span| span.overlaps(rest));
+        let taken = view
+            .get(at)
+            .map(|range| range.span)
+            .filter(|span| span.overlaps(rest));
         let gap_last = taken.map_or(Some(rest.last()), |taken| taken.first().checked_sub(1));
         if let Some(gap) = gap_last.and_then(|last| Span::new(rest.first(), last)) {
             view.insert(at, place.range(topology, gap));

@@ -7,7 +7,10 @@ use crate::topology::{Node, RegionKey, Topology};
 ///
 /// Two ranges are the same to a listener where all fields are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, as a listener is told")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, as a listener is told"
+)]
 pub struct FlatRange {
     /// The addresses.
     pub span: Span,
@@ -30,14 +33,22 @@ impl FlatRange {
     pub fn clipped(&self, span: Span) -> Option<Self> {
         let span = self.span.intersection(span)?;
         let skipped = span.first() - self.span.first();
-        Some(Self { span, offset: Offset(self.offset.0 + skipped), ..*self })
+        Some(Self {
+            span,
+            offset: Offset(self.offset.0 + skipped),
+            ..*self
+        })
     }
 
     /// Whether `next` begins where this ends, in addresses and in the region, and both are seen alike.
     pub(super) fn merges_with(&self, next: &Self) -> bool {
         self.span.last().checked_add(1) == Some(next.span.first())
             && self.region == next.region
-            && self.offset.0.checked_add(self.span.last() - self.span.first()).and_then(|o| o.checked_add(1))
+            && self
+                .offset
+                .0
+                .checked_add(self.span.last() - self.span.first())
+                .and_then(|o| o.checked_add(1))
                 == Some(next.offset.0)
             && self.flags() == next.flags()
             && !self.unmergeable
@@ -94,7 +105,14 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn root(region: RegionKey, clip: Span) -> Self {
-        Self { region, base: 0, clip, readonly: false, nonvolatile: false, unmergeable: false }
+        Self {
+            region,
+            base: 0,
+            clip,
+            readonly: false,
+            nonvolatile: false,
+            unmergeable: false,
+        }
     }
 
     /// Rules 1, 2 and 5: the same with the region's own size and flags, or `None` where it does not show.
@@ -116,12 +134,20 @@ impl Place {
 
     /// Rule 1: a subregion `address` bytes into this one.
     pub(super) fn child(self, region: RegionKey, address: Offset) -> Self {
-        Self { region, base: self.base + i128::from(address.0), ..self }
+        Self {
+            region,
+            base: self.base + i128::from(address.0),
+            ..self
+        }
     }
 
     /// Rule 3: a target, seen from `offset` on where this one is.
     pub(super) fn target(self, region: RegionKey, offset: Offset) -> Self {
-        Self { region, base: self.base - i128::from(offset.0), ..self }
+        Self {
+            region,
+            base: self.base - i128::from(offset.0),
+            ..self
+        }
     }
 
     /// What is left of the region, in its own coordinates. Only after [`entered`](Self::entered).

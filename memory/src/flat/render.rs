@@ -32,7 +32,8 @@ impl Renderer {
         out: &mut Vec<FlatRange>,
     ) {
         self.taken.clear();
-        self.steps.extend(root.map(|root| Step::Visit(Place::root(root, window))));
+        self.steps
+            .extend(root.map(|root| Step::Visit(Place::root(root, window))));
         while let Some(step) = self.steps.pop() {
             match step {
                 // What is taken already hides the region and everything below it.
@@ -48,10 +49,15 @@ impl Renderer {
     }
 
     fn visit(&mut self, topology: &Topology, place: Place) {
-        let Some(node) = topology.get(place.region) else { return };
-        let Some(place) = place.entered(node) else { return };
+        let Some(node) = topology.get(place.region) else {
+            return;
+        };
+        let Some(place) = place.entered(node) else {
+            return;
+        };
         if let Kind::Alias { target, offset } = node.kind() {
-            self.steps.extend(target.map(|target| Step::Visit(place.target(target, offset))));
+            self.steps
+                .extend(target.map(|target| Step::Visit(place.target(target, offset))));
             return;
         }
         if node.has_enabled_children() {
@@ -68,13 +74,15 @@ impl Renderer {
         }
         for child in self.shown.drain(..).rev() {
             let address = crate::addr::Offset(child.span.first());
-            self.steps.push(Step::Visit(place.child(child.region, address)));
+            self.steps
+                .push(Step::Visit(place.child(child.region, address)));
         }
     }
 
     fn fill(&mut self, topology: &Topology, place: Place) {
         let ranges = &mut self.ranges;
-        self.taken.take(place.clip, |gap| ranges.push(place.range(topology, gap)));
+        self.taken
+            .take(place.clip, |gap| ranges.push(place.range(topology, gap)));
     }
 }
 
@@ -88,7 +96,10 @@ impl Taken {
     }
 
     fn covers(&self, span: Span) -> bool {
-        self.0.range(..=span.first()).next_back().is_some_and(|(_, &last)| last >= span.last())
+        self.0
+            .range(..=span.first())
+            .next_back()
+            .is_some_and(|(_, &last)| last >= span.last())
     }
 
     /// Takes `span`, and hands out those parts of it that were not taken.

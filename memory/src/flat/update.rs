@@ -23,7 +23,10 @@ pub struct Difference<V> {
 
 impl<V> Default for Difference<V> {
     fn default() -> Self {
-        Self { removed: Vec::new(), added: Vec::new() }
+        Self {
+            removed: Vec::new(),
+            added: Vec::new(),
+        }
     }
 }
 
@@ -80,7 +83,12 @@ impl<V: Clone> FlatView<V> {
         let (mut old_seen, mut new_seen) = (None, None);
         for &span in damage.spans() {
             // A range that touches the damage may have merged into it, or parted from it.
-            let Some(near) = Span::new(span.first().saturating_sub(1), span.last().saturating_add(1)) else { continue };
+            let Some(near) = Span::new(
+                span.first().saturating_sub(1),
+                span.last().saturating_add(1),
+            ) else {
+                continue;
+            };
             missing(self, new, near, &mut old_seen, &mut difference.removed);
             missing(new, self, near, &mut new_seen, &mut difference.added);
         }
@@ -101,7 +109,11 @@ impl<V: Clone> FlatView<V> {
             let mut window = span;
             let mut hull = span;
             let beside = [span.first().checked_sub(1), span.last().checked_add(1)];
-            for (range, _) in beside.into_iter().flatten().filter_map(|addr| self.range_at(addr)) {
+            for (range, _) in beside
+                .into_iter()
+                .flatten()
+                .filter_map(|addr| self.range_at(addr))
+            {
                 hull = hull.hull(range.span);
                 if range.unmergeable {
                     window = window.hull(range.span);
@@ -115,7 +127,10 @@ impl<V: Clone> FlatView<V> {
                     }
                     group.windows.push(window);
                 }
-                _ => groups.push(Group { hull, windows: vec![window] }),
+                _ => groups.push(Group {
+                    hull,
+                    windows: vec![window],
+                }),
             }
         }
         groups
@@ -140,12 +155,17 @@ impl<V: Clone> FlatView<V> {
         };
         let mut next = Some(group.hull.first());
         for &window in &group.windows {
-            let beside = next.zip(window.first().checked_sub(1)).and_then(|(first, last)| Span::new(first, last));
+            let beside = next
+                .zip(window.first().checked_sub(1))
+                .and_then(|(first, last)| Span::new(first, last));
             stay(beside, out);
             renderer.render(topology, root, window, out);
             next = window.last().checked_add(1);
         }
-        stay(next.and_then(|first| Span::new(first, group.hull.last())), out);
+        stay(
+            next.and_then(|first| Span::new(first, group.hull.last())),
+            out,
+        );
     }
 }
 
@@ -162,7 +182,10 @@ fn missing<V: Clone>(
             continue;
         }
         *seen = Some(range.span.first());
-        if other.range_at(range.span.first()).is_none_or(|(other, _)| other != range) {
+        if other
+            .range_at(range.span.first())
+            .is_none_or(|(other, _)| other != range)
+        {
             found.push((range, value.clone()));
         }
     }
@@ -179,28 +202,45 @@ fn compare<V: Clone>(
     let same = |(old, new): &(&(Span, &Entry<V>), &FlatRange)| old.1.range(old.0) == **new;
     let begin = old.iter().zip(new).take_while(same).count();
     let (old, new) = (&old[begin..], &new[begin..]);
-    let end = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    let end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take_while(same)
+        .count();
     let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
-    let spans = old.iter().map(|&(span, _)| span).chain(new.iter().map(|range| range.span));
+    let spans = old
+        .iter()
+        .map(|&(span, _)| span)
+        .chain(new.iter().map(|range| range.span));
     let span = spans.reduce(Span::hull)?;
 
     let mut entries = Vec::with_capacity(new.len());
-    let mut olds = old.iter().map(|&(span, entry)| (entry.range(span), entry)).peekable();
+    let mut olds = old
+        .iter()
+        .map(|&(span, entry)| (entry.range(span), entry))
+        .peekable();
     for range in new {
-        while let Some((gone, entry)) = olds.next_if(|(gone, _)| gone.span.first() < range.span.first()) {
+        while let Some((gone, entry)) =
+            olds.next_if(|(gone, _)| gone.span.first() < range.span.first())
+        {
             difference.removed.push((gone, entry.value.clone()));
         }
         if let Some((_, entry)) = olds.next_if(|(stays, _)| stays == range) {
             entries.push((range.span, entry.clone()));
             continue;
         }
-        if let Some((gone, entry)) = olds.next_if(|(gone, _)| gone.span.first() == range.span.first()) {
+        if let Some((gone, entry)) =
+            olds.next_if(|(gone, _)| gone.span.first() == range.span.first())
+        {
             difference.removed.push((gone, entry.value.clone()));
         }
         let value = value(range);
         difference.added.push((*range, value.clone()));
         entries.push((range.span, Entry::new(range, value)));
     }
-    difference.removed.extend(olds.map(|(gone, entry)| (gone, entry.value.clone())));
+    difference
+        .removed
+        .extend(olds.map(|(gone, entry)| (gone, entry.value.clone())));
     Some((span, entries))
 }

@@ -41,7 +41,9 @@ pub struct FlatView<V> {
 
 impl<V> Clone for FlatView<V> {
     fn clone(&self) -> Self {
-        Self { map: self.map.clone() }
+        Self {
+            map: self.map.clone(),
+        }
     }
 }
 
@@ -59,7 +61,12 @@ impl<V: fmt::Debug> fmt::Debug for FlatView<V> {
 
 impl<V> Entry<V> {
     pub(super) fn new(range: &FlatRange, value: V) -> Self {
-        Self { region: range.region, offset: range.offset, flags: range.flags(), value }
+        Self {
+            region: range.region,
+            offset: range.offset,
+            flags: range.flags(),
+            value,
+        }
     }
 
     pub(super) fn range(&self, span: Span) -> FlatRange {
@@ -70,7 +77,9 @@ impl<V> Entry<V> {
 impl<V> FlatView<V> {
     /// The view that shows nothing.
     pub const fn empty() -> Self {
-        Self { map: SpanMap::new() }
+        Self {
+            map: SpanMap::new(),
+        }
     }
 
     /// How many ranges there are.
@@ -108,7 +117,9 @@ impl<V> FlatView<V> {
 
     /// The first range that begins behind `addr`, if any.
     pub fn after(&self, addr: u64) -> Option<(FlatRange, &V)> {
-        self.map.after(addr).map(|(span, entry)| (entry.range(span), &entry.value))
+        self.map
+            .after(addr)
+            .map(|(span, entry)| (entry.range(span), &entry.value))
     }
 
     /// Whether the two are one view, not only equal. Cheap.
@@ -133,6 +144,8 @@ impl<'a, V> Iterator for Iter<'a, V> {
     type Item = (FlatRange, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|(span, entry)| (entry.range(span), &entry.value))
+        self.0
+            .next()
+            .map(|(span, entry)| (entry.range(span), &entry.value))
     }
 }

@@ -63,7 +63,10 @@ struct Affected {
 
 impl<V> Default for Views<V> {
     fn default() -> Self {
-        Self { spaces: BTreeMap::new(), by_view_root: BTreeMap::new() }
+        Self {
+            spaces: BTreeMap::new(),
+            by_view_root: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,20 +99,37 @@ impl<V: Clone> Views<V> {
         let mut affected: BTreeMap<Option<RegionKey>, Vec<Affected>> = BTreeMap::new();
         let mut reached = BTreeSet::new();
         for (root, damage) in roots {
-            let Some(node) = topology.get(root) else { continue };
+            let Some(node) = topology.get(root) else {
+                continue;
+            };
             for &space in node.spaces().iter().filter(|space| !spaces.contains(space)) {
                 let group = affected.entry(topology.resolve_root(root)).or_default();
-                group.push(Affected { space, damage: damage.clone() });
+                group.push(Affected {
+                    space,
+                    damage: damage.clone(),
+                });
                 reached.insert(space);
             }
         }
         for space in spaces {
-            let view_root = topology.root_of(space).and_then(|root| topology.resolve_root(root));
-            affected.entry(view_root).or_default().push(Affected { space, damage: Damage::all() });
+            let view_root = topology
+                .root_of(space)
+                .and_then(|root| topology.resolve_root(root));
+            affected.entry(view_root).or_default().push(Affected {
+                space,
+                damage: Damage::all(),
+            });
             reached.insert(space);
         }
         for (view_root, mut group) in affected {
-            self.commit_group(topology, view_root, &mut group, &reached, &mut value, &mut changes);
+            self.commit_group(
+                topology,
+                view_root,
+                &mut group,
+                &reached,
+                &mut value,
+                &mut changes,
+            );
         }
         changes.sort_unstable_by_key(|change| change.space);
         changes
@@ -128,7 +148,8 @@ impl<V: Clone> Views<V> {
             Base::Ready(view) => (None, view),
             Base::Update(at) => {
                 let old = self.view(group[at].space).cloned().unwrap_or_default();
-                let (new, difference) = old.update(topology, view_root, &mut group[at].damage, value);
+                let (new, difference) =
+                    old.update(topology, view_root, &mut group[at].damage, value);
                 (Some((old, Arc::new(difference))), new)
             }
         };
@@ -141,7 +162,12 @@ impl<V: Clone> Views<V> {
                 Some((base, difference)) if base.is_same(&old) => Arc::clone(difference),
                 _ => Arc::new(old.difference(&new, damage)),
             };
-            changes.push(SpaceChange { space: *space, old, new: new.clone(), difference });
+            changes.push(SpaceChange {
+                space: *space,
+                old,
+                new: new.clone(),
+                difference,
+            });
         }
     }
 
@@ -153,19 +179,30 @@ impl<V: Clone> Views<V> {
         group: &[Affected],
         reached: &BTreeSet<SpaceKey>,
     ) -> Base<V> {
-        let Some(root) = view_root else { return Base::Ready(FlatView::empty()) };
+        let Some(root) = view_root else {
+            return Base::Ready(FlatView::empty());
+        };
         let known = self.by_view_root.get(&root);
         // Nothing that this space shows changed. Its view root may have, where that shows nothing new:
         // so it is asked again.
         let untouched = known.into_iter().flatten().find(|space| {
             !reached.contains(space)
-                && topology.root_of(**space).and_then(|root| topology.resolve_root(root)) == view_root
+                && topology
+                    .root_of(**space)
+                    .and_then(|root| topology.resolve_root(root))
+                    == view_root
         });
         if let Some(view) = untouched.and_then(|&space| self.view(space)) {
             return Base::Ready(view.clone());
         }
-        let had = group.iter().position(|one| known.is_some_and(|known| known.contains(&one.space)));
-        let old = || group.iter().position(|one| self.spaces.contains_key(&one.space));
+        let had = group
+            .iter()
+            .position(|one| known.is_some_and(|known| known.contains(&one.space)));
+        let old = || {
+            group
+                .iter()
+                .position(|one| self.spaces.contains_key(&one.space))
+        };
         Base::Update(had.or_else(old).unwrap_or(0))
     }
 
@@ -189,11 +226,20 @@ impl<V: Clone> Views<V> {
                 }
             }
             if let Some(view_root) = view_root {
-                self.by_view_root.entry(view_root).or_default().insert(space);
+                self.by_view_root
+                    .entry(view_root)
+                    .or_default()
+                    .insert(space);
             }
         }
         if topology.is_attached(space) {
-            self.spaces.insert(space, Current { view_root, view: view.clone() });
+            self.spaces.insert(
+                space,
+                Current {
+                    view_root,
+                    view: view.clone(),
+                },
+            );
         }
         old.map(|old| old.view).unwrap_or_default()
     }

@@ -5,7 +5,7 @@ use crate::addr::{Offset, Size};
 use crate::topology::Priority;
 use crate::transaction::{self, change};
 use qom::layer::{Pointer, Target};
-use qom::{Child, Gone, Object, Ref, WeakRef};
+use qom::{Child, Gone, Ref, WeakRef};
 
 /// Whatever names a region: handles of all kinds, and the region itself.
 pub trait RegionTarget {
@@ -149,7 +149,10 @@ impl<T: RegionTarget + ?Sized> RegionApi for T {}
 
 /// A region's attributes at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an attribute of its own"
+)]
 pub struct RegionInfo {
     /// What it is.
     pub kind: RegionKind,
@@ -171,9 +174,4 @@ pub struct RegionInfo {
     pub unmergeable: bool,
     /// Whether it is withdrawn.
     pub withdrawn: bool,
-}
-
-/// The region in `object`.
-pub(crate) fn region_of(object: &Object) -> Result<&Region, Gone> {
-    object.instance::<Region>().ok_or_else(|| Gone { object: object.describe(), state: "no region" })
 }

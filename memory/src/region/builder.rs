@@ -31,7 +31,13 @@ impl RegionBuilder {
             RegionKind::RomDevice => RegionSpec::rom_device(size),
             RegionKind::Io => RegionSpec::io(size),
             RegionKind::Reservation => RegionSpec::reservation(size),
-            RegionKind::Alias => RegionSpec::new(Kind::Alias { target: None, offset: Offset(0) }, size),
+            RegionKind::Alias => RegionSpec::new(
+                Kind::Alias {
+                    target: None,
+                    offset: Offset(0),
+                },
+                size,
+            ),
         };
         Self {
             name: name.into(),
@@ -130,7 +136,10 @@ impl RegionBuilder {
     fn create_ref(self, owner: &(impl Target + ?Sized)) -> Result<Ref<Region>, RegionError> {
         let owner = owner.pointer()?;
         let machine = machine_of(&owner);
-        self.rules.check().map_err(|source| RegionError::Rules { region: self.name.clone(), source })?;
+        self.rules.check().map_err(|source| RegionError::Rules {
+            region: self.name.clone(),
+            source,
+        })?;
         if let Some(ops) = &self.ops
             && !ops.fits(&owner)
         {
@@ -148,7 +157,10 @@ impl RegionBuilder {
                 let target = target?;
                 transaction::same_machine(&owner, &target)?;
                 let key = transaction::key_of(&target)?;
-                spec.kind = Kind::Alias { target: Some(key), offset };
+                spec.kind = Kind::Alias {
+                    target: Some(key),
+                    offset,
+                };
                 Some(target)
             }
             None => None,
@@ -176,25 +188,41 @@ impl RegionBuilder {
 fn unattached(machine: &MachineHandle) -> Result<Child<Container>, RegionError> {
     const PATH: &str = "/machine/unattached";
     if let Some(home) = machine.resolve(PATH) {
-        return Ok(home.cast::<Container>().map_err(|_| not_found(PATH))?.child());
+        return Ok(home
+            .cast::<Container>()
+            .map_err(|_| not_found(PATH))?
+            .child());
     }
-    let root = machine.resolve("/machine").ok_or_else(|| not_found("/machine"))?;
+    let root = machine
+        .resolve("/machine")
+        .ok_or_else(|| not_found("/machine"))?;
     let home = machine.create::<Container>()?;
     match root.add_child("unattached", &home) {
         Ok(_) => Ok(home.child()),
         // Another thread was faster.
-        Err(qom::TreeError::NameTaken { .. }) => root.child_named("unattached").ok_or_else(|| not_found(PATH)),
+        Err(qom::TreeError::NameTaken { .. }) => root
+            .child_named("unattached")
+            .ok_or_else(|| not_found(PATH)),
         Err(error) => Err(error.into()),
     }
 }
 
 fn not_found(path: &str) -> RegionError {
-    RegionError::Gone(Gone { object: path.into(), state: "gone" })
+    RegionError::Gone(Gone {
+        object: path.into(),
+        state: "gone",
+    })
 }
 
 /// QEMU escapes what has a meaning in paths.
 fn escape(name: &str) -> String {
     name.chars()
-        .map(|c| if matches!(c, '/' | '[' | ']' | '\\') { format!("\\x{:02x}", u32::from(c)) } else { c.into() })
+        .map(|c| {
+            if matches!(c, '/' | '[' | ']' | '\\') {
+                format!("\\x{:02x}", u32::from(c))
+            } else {
+                c.into()
+            }
+        })
         .collect()
 }

@@ -76,7 +76,9 @@ pub enum RegionError {
         wanted: &'static str,
     },
     /// The owner's type is not the one that the callbacks want.
-    #[error("{owner} of type `{owner_type}` cannot own `{region}`, whose callbacks want a `{wanted}`")]
+    #[error(
+        "{owner} of type `{owner_type}` cannot own `{region}`, whose callbacks want a `{wanted}`"
+    )]
     OwnerType {
         /// The owner.
         owner: String,
@@ -88,7 +90,9 @@ pub enum RegionError {
         wanted: &'static str,
     },
     /// The parties belong to two machines.
-    #[error("{region} of machine `{machine}` and {other} of machine `{other_machine}` cannot be joined")]
+    #[error(
+        "{region} of machine `{machine}` and {other} of machine `{other_machine}` cannot be joined"
+    )]
     OtherMachine {
         /// One party.
         region: String,

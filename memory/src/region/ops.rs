@@ -1,7 +1,7 @@
 //! The callbacks of a region: a trait with the owner's type in it, and its erased form.
 
 use crate::access::{Access, MemTx, MemTxError};
-use qom::{Object, ObjectImpl};
+use qom::{Object, ObjectImpl, ObjectType};
 
 /// What a region with callbacks does on an access.
 ///
@@ -88,7 +88,10 @@ pub(crate) trait ErasedOps: Send + Sync {
 impl<T: RegionOps> ErasedOps for T {
     #[inline]
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx) {
-        match owner.instance::<T::Owner>().map(|o| RegionOps::read(self, o, access)) {
+        match owner
+            .instance::<T::Owner>()
+            .map(|o| RegionOps::read(self, o, access))
+        {
             Some(Ok(value)) => (value, MemTx::OK),
             Some(Err(error)) => (0, error.result()),
             // Still in init: nobody can reach the region in a regular way.
@@ -98,7 +101,10 @@ impl<T: RegionOps> ErasedOps for T {
 
     #[inline]
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx {
-        match owner.instance::<T::Owner>().map(|o| RegionOps::write(self, o, access, value)) {
+        match owner
+            .instance::<T::Owner>()
+            .map(|o| RegionOps::write(self, o, access, value))
+        {
             Some(Ok(())) => MemTx::OK,
             Some(Err(error)) => error.result(),
             None => MemTx::DECODE_ERROR,
@@ -107,7 +113,9 @@ impl<T: RegionOps> ErasedOps for T {
 
     #[inline]
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool {
-        owner.instance::<T::Owner>().is_some_and(|o| RegionOps::accepts(self, o, access, is_write))
+        owner
+            .instance::<T::Owner>()
+            .is_some_and(|o| RegionOps::accepts(self, o, access, is_write))
     }
 
     fn fits(&self, owner: &Object) -> bool {

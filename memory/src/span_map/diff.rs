@@ -21,7 +21,10 @@ impl<V> SpanMap<V> {
         let mut news = Cursor::at(new.root.as_ref(), 0);
         loop {
             // The highest common node at whose beginning both are; heights count from the leaves.
-            let shared = olds.begun().zip(news.begun()).map(|(old, new)| old.is_same(new));
+            let shared = olds
+                .begun()
+                .zip(news.begun())
+                .map(|(old, new)| old.is_same(new));
             if let Some((height, _)) = shared.enumerate().filter(|&(_, same)| same).last() {
                 olds.skip(height);
                 news.skip(height);

@@ -12,7 +12,10 @@ pub struct Iter<'a, V> {
 
 impl<'a, V> Iter<'a, V> {
     pub(super) fn new(root: Option<&'a Node<V>>, within: Span) -> Self {
-        Self { cursor: Cursor::at(root, within.first()), last: within.last() }
+        Self {
+            cursor: Cursor::at(root, within.first()),
+            last: within.last(),
+        }
     }
 }
 
@@ -20,7 +23,10 @@ impl<'a, V> Iterator for Iter<'a, V> {
     type Item = (Span, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.cursor.entry().filter(|(span, _)| span.first() <= self.last)?;
+        let entry = self
+            .cursor
+            .entry()
+            .filter(|(span, _)| span.first() <= self.last)?;
         self.cursor.step();
         Some(entry)
     }
@@ -36,7 +42,10 @@ pub(super) struct Cursor<'a, V> {
 impl<'a, V> Cursor<'a, V> {
     /// At the first entry that does not end before `addr`.
     pub(super) fn at(root: Option<&'a Node<V>>, addr: u64) -> Self {
-        let mut this = Self { path: Vec::new(), leaf: None };
+        let mut this = Self {
+            path: Vec::new(),
+            leaf: None,
+        };
         if let Some(root) = root {
             this.descend(root, |node| match node {
                 Node::Branch(branch) => branch.index_for(addr),
@@ -66,7 +75,9 @@ impl<'a, V> Cursor<'a, V> {
             let at = choose(node);
             match node {
                 Node::Branch(branch) => {
-                    let Some(child) = branch.child(at) else { return };
+                    let Some(child) = branch.child(at) else {
+                        return;
+                    };
                     self.path.push((node, at));
                     node = child;
                 }
@@ -101,7 +112,10 @@ impl<'a, V> Cursor<'a, V> {
 
     /// The nodes at whose very beginning the cursor is, the leaf first, its parent next, and so on.
     pub(super) fn begun(&self) -> impl Iterator<Item = &'a Node<V>> {
-        let leaf = self.leaf.filter(|&(_, _, at)| at == 0).map(|(node, ..)| node);
+        let leaf = self
+            .leaf
+            .filter(|&(_, _, at)| at == 0)
+            .map(|(node, ..)| node);
         let mut inside = leaf.is_some();
         let above = self.path.iter().rev().map_while(move |&(node, at)| {
             inside = inside && at == 0;

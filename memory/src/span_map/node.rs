@@ -58,10 +58,16 @@ impl Keys {
     #[inline]
     fn not_above(&self, addr: u64) -> usize {
         let keys = &self.0;
-        let eights = usize::from(keys[8] <= addr) + usize::from(keys[16] <= addr) + usize::from(keys[24] <= addr);
+        let eights = usize::from(keys[8] <= addr)
+            + usize::from(keys[16] <= addr)
+            + usize::from(keys[24] <= addr);
         let begin = eights * 8;
         let eight: &[u64; 8] = keys[begin..begin + 8].first_chunk().unwrap_or(&[0; 8]);
-        begin + eight.iter().map(|&key| usize::from(key <= addr)).sum::<usize>()
+        begin
+            + eight
+                .iter()
+                .map(|&key| usize::from(key <= addr))
+                .sum::<usize>()
     }
 }
 
@@ -85,7 +91,12 @@ impl<V> Leaf<V> {
     /// The first entry that does not end before `addr`, as an index.
     pub(super) fn first_reaching(&self, addr: u64) -> usize {
         let at = self.last_beginning(addr);
-        usize::from(at > 0 && self.entry(at - 1).is_none_or(|(span, _)| span.last() < addr)) + at.saturating_sub(1)
+        usize::from(
+            at > 0
+                && self
+                    .entry(at - 1)
+                    .is_none_or(|(span, _)| span.last() < addr),
+        ) + at.saturating_sub(1)
     }
 
     /// How many entries begin at or before `addr`.
@@ -104,7 +115,11 @@ impl<V> Leaf<V> {
         // An unused slot is found only for the address u64::MAX: its key is that.
         let at = self.keys.not_above(addr).min(self.len).wrapping_sub(1);
         let (last, value) = self.slots.get(at)?.as_ref()?;
-        if addr <= *last { Some((Span::new(self.keys.0[at], *last)?, value)) } else { None }
+        if addr <= *last {
+            Some((Span::new(self.keys.0[at], *last)?, value))
+        } else {
+            None
+        }
     }
 }
 
@@ -119,8 +134,17 @@ impl<V> Branch<V> {
             *child = Some(node);
             len += 1;
         }
-        let keys = Keys::new(children.iter().map_while(|child| Some(child.as_ref()?.first())));
-        Arc::new(Self { keys, children, len, spans })
+        let keys = Keys::new(
+            children
+                .iter()
+                .map_while(|child| Some(child.as_ref()?.first())),
+        );
+        Arc::new(Self {
+            keys,
+            children,
+            len,
+            spans,
+        })
     }
 
     pub(super) fn len(&self) -> usize {

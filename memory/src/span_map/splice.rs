@@ -43,7 +43,9 @@ impl<V: Clone> SpanMap<V> {
     pub fn splice(&self, span: Span, replacement: impl IntoIterator<Item = (Span, V)>) -> Self {
         let entries: Vec<_> = replacement.into_iter().collect();
         check(&entries);
-        let Some(root) = &self.root else { return Self::from_nodes(leaves(entries)) };
+        let Some(root) = &self.root else {
+            return Self::from_nodes(leaves(entries));
+        };
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             self.check_apart(span, first.hull(*last));
         }
@@ -52,12 +54,22 @@ impl<V: Clone> SpanMap<V> {
 
     /// That `new` fits between the entries that stay when those that overlap `span` go.
     fn check_apart(&self, span: Span, new: Span) {
-        let begin = self.range(span).next().map_or(span.first(), |(gone, _)| gone.first().min(span.first()));
+        let begin = self
+            .range(span)
+            .next()
+            .map_or(span.first(), |(gone, _)| gone.first().min(span.first()));
         let left = self.before(begin).map(|(left, _)| left);
         let right = self.after(span.last()).map(|(right, _)| right);
         for stays in [left, right].into_iter().flatten() {
-            let apart = if stays.first() < begin { stays.last() < new.first() } else { new.last() < stays.first() };
-            assert!(apart, "the replacement {new:?} overlaps or passes {stays:?}, which stays");
+            let apart = if stays.first() < begin {
+                stays.last() < new.first()
+            } else {
+                new.last() < stays.first()
+            };
+            assert!(
+                apart,
+                "the replacement {new:?} overlaps or passes {stays:?}, which stays"
+            );
         }
     }
 }
@@ -65,7 +77,10 @@ impl<V: Clone> SpanMap<V> {
 fn check<V>(entries: &[(Span, V)]) {
     for pair in entries.windows(2) {
         let (left, right) = (pair[0].0, pair[1].0);
-        assert!(left.last() < right.first(), "{left:?} is not before {right:?}");
+        assert!(
+            left.last() < right.first(),
+            "{left:?} is not before {right:?}"
+        );
     }
 }
 
@@ -86,7 +101,12 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Vec
                 let all = stay(0..begin).chain(entries).chain(stay(end..leaf.len()));
                 return vec![Node::Leaf(Leaf::new(all))];
             }
-            leaves(stay(0..begin).chain(entries).chain(stay(end..leaf.len())).collect())
+            leaves(
+                stay(0..begin)
+                    .chain(entries)
+                    .chain(stay(end..leaf.len()))
+                    .collect(),
+            )
         }
         Node::Branch(branch) => {
             let left = branch.index_for(span.first());
@@ -128,7 +148,8 @@ fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
     match (left, right) {
         (Node::Leaf(left), Node::Leaf(right)) => {
             let entries = [left, right].into_iter().flat_map(|leaf| {
-                (0..leaf.len()).filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
+                (0..leaf.len())
+                    .filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
             });
             leaves(entries.collect())
         }
@@ -157,9 +178,20 @@ fn branches<V>(nodes: Vec<Node<V>>) -> Vec<Node<V>> {
     evenly(nodes, |part| Node::Branch(Branch::new(part)))
 }
 
-fn evenly<T, N>(items: Vec<T>, mut node: impl FnMut(std::iter::Take<&mut std::vec::IntoIter<T>>) -> N) -> Vec<N> {
+fn evenly<T, N>(
+    items: Vec<T>,
+    mut node: impl FnMut(std::iter::Take<&mut std::vec::IntoIter<T>>) -> N,
+) -> Vec<N> {
     let len = items.len();
     let parts = len.div_ceil(CAPACITY);
     let mut items = items.into_iter();
-    (0..parts).map(|part| node(items.by_ref().take((part + 1) * len / parts - part * len / parts))).collect()
+    (0..parts)
+        .map(|part| {
+            node(
+                items
+                    .by_ref()
+                    .take((part + 1) * len / parts - part * len / parts),
+            )
+        })
+        .collect()
 }

@@ -15,13 +15,19 @@ fn span(first: u64, last: u64) -> Span {
 fn check_shape<V>(map: &SpanMap<V>) {
     fn depth<V>(node: &Node<V>, root: bool) -> usize {
         let width = node.width();
-        assert!(width <= CAPACITY && width >= if root { 1 } else { MINIMUM }, "width {width}");
+        assert!(
+            width <= CAPACITY && width >= if root { 1 } else { MINIMUM },
+            "width {width}"
+        );
         match node {
             Node::Leaf(_) => 1,
             Node::Branch(branch) => {
                 assert!(width > 1);
                 let children: Vec<_> = (0..width).map(|at| branch.child(at).unwrap()).collect();
-                assert_eq!(node.spans(), children.iter().map(|child| child.spans()).sum::<usize>());
+                assert_eq!(
+                    node.spans(),
+                    children.iter().map(|child| child.spans()).sum::<usize>()
+                );
                 for (at, child) in children.iter().enumerate() {
                     assert_eq!(branch.index_for(child.first()), at);
                 }
@@ -49,14 +55,21 @@ struct Splice {
 }
 
 fn splices() -> impl Strategy<Value = Vec<Splice>> {
-    let first = prop_oneof![0u64..6000, Just(0), Just(u64::MAX), (u64::MAX - 3000)..u64::MAX];
+    let first = prop_oneof![
+        0u64..6000,
+        Just(0),
+        Just(u64::MAX),
+        (u64::MAX - 3000)..u64::MAX
+    ];
     let length = prop_oneof![4 => 0u64..30, 2 => 0u64..1000, 1 => 0u64..8000, 1 => Just(u64::MAX)];
     let pieces = prop_oneof![
         3 => prop::collection::vec((0u64..4, 0u64..4), 0..6),
         1 => prop::collection::vec((0u64..4, 0u64..4), 0..1500),
     ];
-    let one = (first, length, pieces)
-        .prop_map(|(first, length, pieces)| Splice { span: span(first, first.saturating_add(length)), pieces });
+    let one = (first, length, pieces).prop_map(|(first, length, pieces)| Splice {
+        span: span(first, first.saturating_add(length)),
+        pieces,
+    });
     prop::collection::vec(one, 1..60)
 }
 
@@ -115,7 +128,9 @@ proptest! {
 #[test]
 fn a_splice_shares_what_it_does_not_touch() {
     let value = Arc::new(());
-    let old = SpanMap::from_sorted((0..4096u64).map(|page| (span(page * 16, page * 16 + 7), Arc::clone(&value))));
+    let old = SpanMap::from_sorted(
+        (0..4096u64).map(|page| (span(page * 16, page * 16 + 7), Arc::clone(&value))),
+    );
     let before = Arc::strong_count(&value);
     let new = old.splice(span(0x8000, 0x8007), []);
     assert_eq!(new.len(), 4095);

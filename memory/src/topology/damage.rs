@@ -16,7 +16,10 @@ pub struct Damage {
 impl Damage {
     /// Every address.
     pub fn all() -> Self {
-        Self { spans: vec![Span::ALL], ordered: 1 }
+        Self {
+            spans: vec![Span::ALL],
+            ordered: 1,
+        }
     }
 
     /// Adds the addresses of `span`.
@@ -113,7 +116,9 @@ impl Topology {
     /// windows, in every address space. Taken before and after each change.
     pub(super) fn damage(&mut self, region: RegionKey) {
         self.touch(region);
-        let Some(extent) = self.node(region).extent() else { return };
+        let Some(extent) = self.node(region).extent() else {
+            return;
+        };
         // The common way up is one container after the other; only aliases fork it.
         let mut forks = Vec::new();
         let mut next = Some((region, extent));
@@ -161,7 +166,9 @@ impl Topology {
                 self.pending.roots.entry(key).or_default();
             }
             let node = self.node(key);
-            next = node.container().filter(|&container| self.node(container).children.enabled <= 1);
+            next = node
+                .container()
+                .filter(|&container| self.node(container).children.enabled <= 1);
             for &alias in &node.aliases {
                 if matches!(self.node(alias).kind, Kind::Alias { offset, .. } if offset.0 == 0) {
                     forks.push(alias);

@@ -25,7 +25,11 @@ impl Topology {
     ) -> Result<(), TopologyError> {
         self.live(parent)?;
         if let Some(container) = self.live(child)?.container() {
-            return Err(TopologyError::AlreadyContained { child, parent, container });
+            return Err(TopologyError::AlreadyContained {
+                child,
+                parent,
+                container,
+            });
         }
         self.check_loop(parent, child)?;
         let widened = self.widened(parent, self.node(child).paths)?;
@@ -42,7 +46,11 @@ impl Topology {
     /// # Errors
     ///
     /// [`TopologyError::UnknownRegion`] of either; [`TopologyError::NotContained`].
-    pub fn del_subregion(&mut self, parent: RegionKey, child: RegionKey) -> Result<(), TopologyError> {
+    pub fn del_subregion(
+        &mut self,
+        parent: RegionKey,
+        child: RegionKey,
+    ) -> Result<(), TopologyError> {
         let gone = self.known(parent)?.withdrawn;
         let node = self.known(child)?;
         match node.container() {
@@ -52,7 +60,11 @@ impl Topology {
                 Ok(())
             }
             None if gone || node.withdrawn => Ok(()),
-            container => Err(TopologyError::NotContained { child, parent, container }),
+            container => Err(TopologyError::NotContained {
+                child,
+                parent,
+                container,
+            }),
         }
     }
 
@@ -75,7 +87,11 @@ impl Topology {
     /// # Errors
     ///
     /// [`TopologyError::UnknownRegion`].
-    pub fn set_priority(&mut self, region: RegionKey, priority: Priority) -> Result<(), TopologyError> {
+    pub fn set_priority(
+        &mut self,
+        region: RegionKey,
+        priority: Priority,
+    ) -> Result<(), TopologyError> {
         if self.known(region)?.priority != priority {
             self.replace(region, |this| this.node_mut(region).priority = priority);
         }
@@ -102,7 +118,9 @@ impl Topology {
         let node = self.node_mut(child);
         node.container = Some(Placement { container, order });
         let enabled = node.enabled;
-        self.with_children(container, child, |children, node| children.add(child, node, order));
+        self.with_children(container, child, |children, node| {
+            children.add(child, node, order)
+        });
         self.touch_container(container);
         if enabled {
             self.damage(child);
@@ -115,7 +133,9 @@ impl Topology {
     /// Takes the edge away, with damage. Paths are not looked at.
     pub(super) fn unplace(&mut self, child: RegionKey) {
         let node = self.node(child);
-        let Some(Placement { container, order }) = node.container else { return };
+        let Some(Placement { container, order }) = node.container else {
+            return;
+        };
         if node.enabled {
             self.damage(child);
             if self.node(container).enabled {
@@ -123,7 +143,9 @@ impl Topology {
             }
         }
         self.touch_container(container);
-        self.with_children(container, child, |children, node| children.remove(child, node, order));
+        self.with_children(container, child, |children, node| {
+            children.remove(child, node, order)
+        });
         self.node_mut(child).container = None;
         self.touch_container(container);
     }
@@ -164,19 +186,32 @@ impl Topology {
                 return Err(TopologyError::AliasLoop { child, parent });
             }
             let node = self.node(key);
-            next.extend(node.container().into_iter().chain(node.aliases()).filter(|&key| seen.insert(key)));
+            next.extend(
+                node.container()
+                    .into_iter()
+                    .chain(node.aliases())
+                    .filter(|&key| seen.insert(key)),
+            );
         }
         Ok(())
     }
 
     /// The numbers of paths of `region` and all above it if `more` are added below it.
-    fn widened(&self, region: RegionKey, more: u64) -> Result<Vec<(RegionKey, u64)>, TopologyError> {
+    fn widened(
+        &self,
+        region: RegionKey,
+        more: u64,
+    ) -> Result<Vec<(RegionKey, u64)>, TopologyError> {
         let mut widened = self.above(region, more);
         for (region, paths) in &mut widened {
             *paths = self.node(*region).paths.saturating_add(*paths);
             if *paths > Self::MAX_PATHS {
                 let limit = Self::MAX_PATHS;
-                return Err(TopologyError::TooManyPaths { region: *region, paths: *paths, limit });
+                return Err(TopologyError::TooManyPaths {
+                    region: *region,
+                    paths: *paths,
+                    limit,
+                });
             }
         }
         Ok(widened)
@@ -203,7 +238,9 @@ impl Topology {
         let mut found = vec![(region, more)];
         let mut key = region;
         while self.node(key).aliases.is_empty() {
-            let Some(container) = self.node(key).container() else { return found };
+            let Some(container) = self.node(key).container() else {
+                return found;
+            };
             found.push((container, more));
             key = container;
         }
@@ -236,7 +273,12 @@ impl Topology {
                 Step::Enter(key) if seen.insert(key) => {
                     next.push(Step::Leave(key));
                     let node = self.node(key);
-                    next.extend(node.container().into_iter().chain(node.aliases()).map(Step::Enter));
+                    next.extend(
+                        node.container()
+                            .into_iter()
+                            .chain(node.aliases())
+                            .map(Step::Enter),
+                    );
                 }
                 Step::Enter(_) => {}
                 Step::Leave(key) => left.push(key),

@@ -53,14 +53,19 @@ pub(crate) struct IntervalIndex {
 
 impl Default for IntervalIndex {
     fn default() -> Self {
-        Self { root: Node::Leaf(Vec::new()) }
+        Self {
+            root: Node::Leaf(Vec::new()),
+        }
     }
 }
 
 impl IntervalIndex {
     pub(crate) fn insert(&mut self, interval: Interval) {
         if let Some(right) = self.root.insert(interval) {
-            let left = std::mem::replace(&mut self.root, Node::Branch(Vec::with_capacity(CAPACITY + 1)));
+            let left = std::mem::replace(
+                &mut self.root,
+                Node::Branch(Vec::with_capacity(CAPACITY + 1)),
+            );
             if let (Node::Branch(links), Some(left)) = (&mut self.root, left.into_link()) {
                 links.push(left);
                 links.push(right);
@@ -97,7 +102,11 @@ impl Node {
     /// The node with the summary that its parent keeps of it; `None` where it is empty.
     fn into_link(self) -> Option<Link> {
         let (rank, reach) = self.summary()?;
-        Some(Link { rank, reach, node: self })
+        Some(Link {
+            rank,
+            reach,
+            node: self,
+        })
     }
 
     fn summary(&self) -> Option<(Rank, u64)> {
@@ -149,7 +158,11 @@ impl Node {
                 }
             }
         }
-        if self.len() > CAPACITY { self.split() } else { None }
+        if self.len() > CAPACITY {
+            self.split()
+        } else {
+            None
+        }
     }
 
     fn remove(&mut self, rank: Rank) -> Option<Interval> {
@@ -177,7 +190,9 @@ impl Node {
     fn overlapping(&self, span: Span, found: &mut Vec<Interval>) {
         match self {
             Self::Leaf(items) => {
-                let begun = items.iter().take_while(|item| item.span.first() <= span.last());
+                let begun = items
+                    .iter()
+                    .take_while(|item| item.span.first() <= span.last());
                 found.extend(begun.filter(|item| item.span.last() >= span.first()));
             }
             Self::Branch(links) => {
@@ -201,7 +216,9 @@ impl Link {
 
 /// Which link's node `rank` belongs to.
 fn child_for(links: &[Link], rank: Rank) -> usize {
-    links.partition_point(|link| link.rank <= rank).saturating_sub(1)
+    links
+        .partition_point(|link| link.rank <= rank)
+        .saturating_sub(1)
 }
 
 /// Joins the node at `at` with the next, and halves the result where it became too big.
@@ -214,7 +231,11 @@ fn join(links: &mut Vec<Link>, at: usize) {
         // INVARIANT: all leaves are at one depth, so neighbours are of one kind.
         (_, _) => unreachable!("neighbours in a B+tree are of one kind"),
     }
-    let split = if left.node.len() > CAPACITY { left.node.split() } else { None };
+    let split = if left.node.len() > CAPACITY {
+        left.node.split()
+    } else {
+        None
+    };
     left.refresh();
     if let Some(right) = split {
         links.insert(at + 1, right);

@@ -33,7 +33,10 @@ impl RegionKey {
     pub fn from_bits(bits: u64) -> Option<Self> {
         let index = u32::try_from(bits >> 32).ok()?;
         let generation = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
-        Some(Self { index, generation: NonZeroU32::new(generation)? })
+        Some(Self {
+            index,
+            generation: NonZeroU32::new(generation)?,
+        })
     }
 }
 

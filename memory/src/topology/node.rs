@@ -11,7 +11,10 @@ use crate::addr::{Offset, Size, Span};
 ///
 /// Read with [`Topology::get`](super::Topology::get), changed only through the topology's methods.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, settable by itself")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, settable by itself"
+)]
 pub struct Node {
     pub(super) kind: Kind,
     pub(super) size: Size,
@@ -160,26 +163,33 @@ impl Node {
         let before = found.len();
         self.children.shown.overlapping(span, found);
         if found.len() - before > 1 {
-            found[before..].sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
+            found[before..]
+                .sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
         }
     }
 
     /// The subregion that shows, where exactly one is enabled.
     pub(super) fn only_enabled_child(&self) -> Option<RegionKey> {
-        if self.children.enabled == 1 { RegionKey::from_bits(self.children.enabled_keys) } else { None }
+        if self.children.enabled == 1 {
+            RegionKey::from_bits(self.children.enabled_keys)
+        } else {
+            None
+        }
     }
 }
 
 impl Children {
     pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) {
-        self.ordered.insert((Reverse(child.priority), Reverse(order)), key);
+        self.ordered
+            .insert((Reverse(child.priority), Reverse(order)), key);
         if child.enabled {
             self.show(key, child, order);
         }
     }
 
     pub(super) fn remove(&mut self, key: RegionKey, child: &Node, order: u64) {
-        self.ordered.remove(&(Reverse(child.priority), Reverse(order)));
+        self.ordered
+            .remove(&(Reverse(child.priority), Reverse(order)));
         if child.enabled {
             self.hide(key, child, order);
         }
@@ -189,7 +199,12 @@ impl Children {
         self.enabled += 1;
         self.enabled_keys ^= key.to_bits();
         if let Some(span) = Span::clipped(child.address.0, child.size) {
-            self.shown.insert(Interval { span, priority: child.priority, order, region: key });
+            self.shown.insert(Interval {
+                span,
+                priority: child.priority,
+                order,
+                region: key,
+            });
         }
     }
 

@@ -35,9 +35,16 @@ impl Topology {
         for child in children.ordered.into_values() {
             self.node_mut(child).container = None;
         }
-        if let Kind::Alias { target: Some(target), offset } = self.node(region).kind {
+        if let Kind::Alias {
+            target: Some(target),
+            offset,
+        } = self.node(region).kind
+        {
             self.node_mut(target).aliases.remove(&region);
-            self.node_mut(region).kind = Kind::Alias { target: None, offset };
+            self.node_mut(region).kind = Kind::Alias {
+                target: None,
+                offset,
+            };
         }
         let node = self.node_mut(region);
         node.paths = 1;
@@ -45,13 +52,22 @@ impl Topology {
     }
 
     fn cut_alias(&mut self, alias: RegionKey) {
-        let Kind::Alias { target: Some(target), offset } = self.node(alias).kind else { return };
+        let Kind::Alias {
+            target: Some(target),
+            offset,
+        } = self.node(alias).kind
+        else {
+            return;
+        };
         self.damage(alias);
         if self.node(alias).enabled {
             self.count();
         }
         self.node_mut(target).aliases.remove(&alias);
-        self.node_mut(alias).kind = Kind::Alias { target: None, offset };
+        self.node_mut(alias).kind = Kind::Alias {
+            target: None,
+            offset,
+        };
         self.narrow(alias, self.node(target).paths);
         self.touch(alias);
     }

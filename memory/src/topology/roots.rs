@@ -28,7 +28,10 @@ impl Topology {
     ///
     /// [`TopologyError::UnknownSpace`].
     pub fn detach_root(&mut self, space: SpaceKey) -> Result<(), TopologyError> {
-        let root = self.spaces.remove(&space).ok_or(TopologyError::UnknownSpace { space })?;
+        let root = self
+            .spaces
+            .remove(&space)
+            .ok_or(TopologyError::UnknownSpace { space })?;
         if let Some(root) = root {
             self.node_mut(root).spaces.retain(|&other| other != space);
         }

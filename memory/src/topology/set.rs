@@ -81,7 +81,11 @@ impl Topology {
     /// # Errors
     ///
     /// [`TopologyError::UnknownRegion`].
-    pub fn set_nonvolatile(&mut self, region: RegionKey, nonvolatile: bool) -> Result<(), TopologyError> {
+    pub fn set_nonvolatile(
+        &mut self,
+        region: RegionKey,
+        nonvolatile: bool,
+    ) -> Result<(), TopologyError> {
         if self.known(region)?.nonvolatile != nonvolatile {
             self.set_value(region, |node| node.nonvolatile = nonvolatile);
         }
@@ -93,7 +97,11 @@ impl Topology {
     /// # Errors
     ///
     /// [`TopologyError::UnknownRegion`].
-    pub fn set_unmergeable(&mut self, region: RegionKey, unmergeable: bool) -> Result<(), TopologyError> {
+    pub fn set_unmergeable(
+        &mut self,
+        region: RegionKey,
+        unmergeable: bool,
+    ) -> Result<(), TopologyError> {
         if self.known(region)?.unmergeable != unmergeable {
             self.set_value(region, |node| node.unmergeable = unmergeable);
         }
@@ -120,8 +128,16 @@ impl Topology {
     /// # Errors
     ///
     /// [`TopologyError::UnknownRegion`]; [`TopologyError::NotAlias`].
-    pub fn set_alias_offset(&mut self, region: RegionKey, offset: Offset) -> Result<(), TopologyError> {
-        let Kind::Alias { target, offset: old } = self.known(region)?.kind else {
+    pub fn set_alias_offset(
+        &mut self,
+        region: RegionKey,
+        offset: Offset,
+    ) -> Result<(), TopologyError> {
+        let Kind::Alias {
+            target,
+            offset: old,
+        } = self.known(region)?.kind
+        else {
             return Err(TopologyError::NotAlias { region });
         };
         if old != offset {

@@ -39,7 +39,10 @@ pub enum Kind {
 impl Kind {
     /// Whether a region of this kind shows itself, and so can be in a flat view.
     pub const fn terminates(self) -> bool {
-        !matches!(self, Self::Container { terminates: false } | Self::Alias { .. })
+        !matches!(
+            self,
+            Self::Container { terminates: false } | Self::Alias { .. }
+        )
     }
 
     pub(crate) const fn is_alias(self) -> bool {
@@ -56,7 +59,10 @@ impl Kind {
 /// assert!(flash.readonly && flash.enabled);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, settable by itself")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, settable by itself"
+)]
 pub struct RegionSpec {
     /// What it shows.
     pub kind: Kind,
@@ -75,7 +81,14 @@ pub struct RegionSpec {
 impl RegionSpec {
     /// A region of this kind and size: enabled, no flags.
     pub const fn new(kind: Kind, size: Size) -> Self {
-        Self { kind, size, readonly: false, nonvolatile: false, unmergeable: false, enabled: true }
+        Self {
+            kind,
+            size,
+            readonly: false,
+            nonvolatile: false,
+            unmergeable: false,
+            enabled: true,
+        }
     }
 
     /// A container without callbacks.
@@ -112,6 +125,12 @@ impl RegionSpec {
 
     /// A window of `size` bytes onto `target` from `offset` on.
     pub const fn alias(target: RegionKey, offset: Offset, size: Size) -> Self {
-        Self::new(Kind::Alias { target: Some(target), offset }, size)
+        Self::new(
+            Kind::Alias {
+                target: Some(target),
+                offset,
+            },
+            size,
+        )
     }
 }

@@ -11,7 +11,10 @@ fn interval(first: u64, last: u64, order: u64) -> Interval {
         span: Span::new(first, last).unwrap(),
         priority: Priority(0),
         order,
-        region: RegionKey { index: 0, generation: NonZeroU32::MIN },
+        region: RegionKey {
+            index: 0,
+            generation: NonZeroU32::MIN,
+        },
     }
 }
 
@@ -24,7 +27,10 @@ fn depth(node: &Node) -> usize {
         Node::Branch(links) => {
             assert!(links.len() <= CAPACITY);
             let depths: Vec<_> = links.iter().map(|link| depth(&link.node)).collect();
-            assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "uneven {depths:?}");
+            assert!(
+                depths.windows(2).all(|pair| pair[0] == pair[1]),
+                "uneven {depths:?}"
+            );
             for link in links {
                 assert_eq!(link.node.summary(), Some((link.rank, link.reach)));
             }

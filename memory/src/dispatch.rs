@@ -1,0 +1,506 @@
+//! The hot path: from an address in a view to bytes or to a callback.
+
+use crate::access::{self, Access, ByteOrder, Endian, MemTx, MemTxError};
+use crate::attrs::Attrs;
+use crate::leaf::Leaf;
+use crate::reentrancy;
+use crate::view::View;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
+/// A number that one access can carry: `u8`, `u16`, `u32`, `u64`.
+pub trait Scalar: Copy + private::Sealed {
+    /// Its width in bytes.
+    const SIZE: u8;
+    /// From the low bytes of a register.
+    fn from_u64(value: u64) -> Self;
+    /// To a register.
+    fn to_u64(self) -> u64;
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! scalar {
+    ($($ty:ty),*) => {$(
+        impl private::Sealed for $ty {}
+        impl Scalar for $ty {
+            const SIZE: u8 = size_of::<$ty>() as u8;
+            #[inline]
+            #[expect(clippy::cast_possible_truncation, clippy::allow_attributes, reason = "the low bytes are what is wanted")]
+            fn from_u64(value: u64) -> Self { value as $ty }
+            #[inline]
+            fn to_u64(self) -> u64 { u64::from(self) }
+        }
+    )*};
+}
+scalar!(u8, u16, u32);
+
+impl private::Sealed for u64 {}
+impl Scalar for u64 {
+    const SIZE: u8 = 8;
+    #[inline]
+    fn from_u64(value: u64) -> Self {
+        value
+    }
+    #[inline]
+    fn to_u64(self) -> u64 {
+        self
+    }
+}
+
+/// Between a value as the host loads it and the requested order.
+#[inline]
+fn swap_ram(value: u64, size: u8, order: Endian) -> u64 {
+    if order.order() == ByteOrder::HOST {
+        value
+    } else {
+        value.swap_bytes() >> (64 - 8 * u32::from(size))
+    }
+}
+
+#[inline]
+pub(crate) fn load<T: Scalar>(
+    view: &View,
+    addr: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> Result<T, MemTxError> {
+    if let Some((span, leaf)) = view.flat.get(addr) {
+        if let Some(bytes) = leaf.bytes()
+            && let Some(value) = bytes.load(addr - span.first(), T::SIZE, Ordering::Relaxed)
+        {
+            return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
+        }
+        if let Some(offset) = callback_offset(leaf, addr - span.first(), false) {
+            let (value, result) = call_read(leaf, offset, T::SIZE, order, attrs);
+            return result.ok().map(|()| T::from_u64(value));
+        }
+    }
+    load_slowly(view, addr, order, attrs)
+}
+
+/// A load that no single range serves: pieces, holes, ends of backings.
+#[cold]
+fn load_slowly<T: Scalar>(
+    view: &View,
+    addr: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> Result<T, MemTxError> {
+    let mut buf = [0; 8];
+    read(view, addr, &mut buf[..usize::from(T::SIZE)], attrs).ok()?;
+    let value = match order.order() {
+        ByteOrder::Little => u64::from_le_bytes(buf),
+        ByteOrder::Big => u64::from_be_bytes(buf) >> (64 - 8 * u32::from(T::SIZE)),
+    };
+    Ok(T::from_u64(value))
+}
+
+#[inline]
+pub(crate) fn store<T: Scalar>(
+    view: &View,
+    addr: u64,
+    value: T,
+    order: Endian,
+    attrs: Attrs,
+) -> Result<(), MemTxError> {
+    let value = value.to_u64();
+    if let Some((span, leaf)) = view.flat.get(addr) {
+        if let Some(bytes) = leaf.writable_bytes() {
+            let raw = swap_ram(value, T::SIZE, order);
+            if bytes
+                .store(addr - span.first(), T::SIZE, raw, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Ok(());
+            }
+        } else if let Some(offset) = callback_offset(leaf, addr - span.first(), true) {
+            return call_write(leaf, offset, T::SIZE, value, order, attrs).ok();
+        }
+    }
+    store_slowly(view, addr, T::SIZE, value, order, attrs)
+}
+
+#[cold]
+fn store_slowly(
+    view: &View,
+    addr: u64,
+    size: u8,
+    value: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> Result<(), MemTxError> {
+    let bytes = match order.order() {
+        ByteOrder::Little => value.to_le_bytes(),
+        ByteOrder::Big => (value << (64 - 8 * u32::from(size))).to_be_bytes(),
+    };
+    write(view, addr, &bytes[..usize::from(size)], attrs).ok()
+}
+
+pub(crate) fn compare_exchange<T: Scalar>(
+    view: &View,
+    addr: u64,
+    current: T,
+    new: T,
+    _attrs: Attrs,
+) -> Result<Result<T, T>, MemTxError> {
+    let swap = |v: u64| swap_ram(v, T::SIZE, Endian::Native);
+    let (span, leaf) = view.flat.get(addr).ok_or(MemTxError::DECODE)?;
+    let bytes = leaf.writable_bytes().ok_or(MemTxError::DECODE)?;
+    let (current, new) = (swap(current.to_u64()), swap(new.to_u64()));
+    let seen = bytes
+        .compare_exchange(addr - span.first(), T::SIZE, current, new)
+        .map_err(|_| MemTxError::DECODE)?;
+    let value = T::from_u64(swap(seen));
+    Ok(if seen == current {
+        Ok(value)
+    } else {
+        Err(value)
+    })
+}
+
+/// Where in the region a callback is to be asked, if this kind of access goes to callbacks.
+#[inline]
+fn callback_offset(leaf: &Leaf, offset: u64, is_write: bool) -> Option<u64> {
+    let core = leaf.core();
+    core.ops.as_ref()?;
+    // The bytes of a ROM device in direct mode serve reads; where they end early there is nothing.
+    if !is_write && leaf.range().romd {
+        return None;
+    }
+    Some(leaf.range().offset.0 + offset)
+}
+
+/// How much of a transfer one step took, and what came of it.
+struct Step {
+    len: u64,
+    result: MemTx,
+}
+
+/// Walks `len` bytes from `addr` on in steps: a step of direct bytes, of one callback access, or over a hole.
+fn walk(
+    view: &View,
+    addr: u64,
+    len: usize,
+    attrs: Attrs,
+    mut step: impl FnMut(Option<(&Leaf, u64)>, u64, usize) -> Step,
+) -> MemTx {
+    let mut result = MemTx::OK;
+    let mut done: usize = 0;
+    while done < len {
+        let Some(at) = addr.checked_add(done as u64) else {
+            // Beyond the last address there is nothing.
+            return result | MemTx::DECODE_ERROR;
+        };
+        let rest = (len - done) as u64;
+        let taken = match view.flat.get(at) {
+            Some((span, leaf)) => {
+                if attrs.is_memory_only() && leaf.bytes().is_none() {
+                    if done == 0 {
+                        return MemTx::ACCESS_ERROR;
+                    }
+                    Step {
+                        len: rest.min(left_of(span.last(), at)),
+                        result: MemTx::ACCESS_ERROR,
+                    }
+                } else {
+                    let mut s = step(Some((leaf, at - span.first())), rest, done);
+                    s.len = s.len.min(rest);
+                    s
+                }
+            }
+            None => {
+                let hole = view
+                    .flat
+                    .after(at)
+                    .map_or(rest, |(next, _)| next.span.first() - at);
+                let mut s = step(None, rest.min(hole), done);
+                s.result |= MemTx::DECODE_ERROR;
+                s
+            }
+        };
+        result |= taken.result;
+        // INVARIANT: each step takes at least one byte: holes and ranges are not empty, a chunk has one byte or more.
+        done += usize::try_from(taken.len.max(1)).unwrap_or(len);
+    }
+    result
+}
+
+/// Bytes from `at` to `last`, both included; saturates at 2^64 - 1.
+fn left_of(last: u64, at: u64) -> u64 {
+    (last - at).saturating_add(1)
+}
+
+pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemTx {
+    walk(view, addr, buf.len(), attrs, |found, most, done| {
+        let Some((leaf, offset)) = found else {
+            return zeroes(buf, done, most, MemTx::OK);
+        };
+        if let Some(bytes) = leaf.bytes()
+            && offset < bytes.len()
+        {
+            let n = most.min(bytes.len() - offset);
+            let result = match bytes.read(offset, part(buf, done, n)) {
+                Ok(()) => MemTx::OK,
+                Err(_) => MemTx::DECODE_ERROR,
+            };
+            return Step { len: n, result };
+        }
+        match callback_offset(leaf, offset, false) {
+            Some(offset) => {
+                let size = chunk(leaf, offset, most);
+                let (value, result) = call_read(leaf, offset, size, Endian::Little, attrs);
+                let n = usize::from(size);
+                part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
+                Step {
+                    len: u64::from(size),
+                    result,
+                }
+            }
+            None => {
+                let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+                zeroes(buf, done, most.min(left), MemTx::DECODE_ERROR)
+            }
+        }
+    })
+}
+
+pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx {
+    walk(view, addr, data.len(), attrs, |found, most, done| {
+        let Some((leaf, offset)) = found else {
+            return Step {
+                len: most,
+                result: MemTx::OK,
+            };
+        };
+        if let Some(bytes) = leaf.writable_bytes()
+            && offset < bytes.len()
+        {
+            let n = most.min(bytes.len() - offset);
+            let result = match bytes.write(offset, of(data, done, n)) {
+                Ok(()) => MemTx::OK,
+                Err(_) => MemTx::DECODE_ERROR,
+            };
+            return Step { len: n, result };
+        }
+        match callback_offset(leaf, offset, true) {
+            Some(offset) => {
+                let size = chunk(leaf, offset, most);
+                let mut value = [0; 8];
+                value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
+                let result = call_write(
+                    leaf,
+                    offset,
+                    size,
+                    u64::from_le_bytes(value),
+                    Endian::Little,
+                    attrs,
+                );
+                Step {
+                    len: u64::from(size),
+                    result,
+                }
+            }
+            None => {
+                let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+                Step {
+                    len: most.min(left),
+                    result: MemTx::DECODE_ERROR,
+                }
+            }
+        }
+    })
+}
+
+pub(crate) fn write_rom(view: &View, addr: u64, data: &[u8]) -> MemTx {
+    let mut result = MemTx::OK;
+    let _ = walk(
+        view,
+        addr,
+        data.len(),
+        Attrs::default(),
+        |found, most, done| {
+            let Some((leaf, offset)) = found else {
+                result |= MemTx::DECODE_ERROR;
+                return Step {
+                    len: most,
+                    result: MemTx::OK,
+                };
+            };
+            // A ROM device in callback mode has bytes as well.
+            if let Some(backing) = leaf.core().backing() {
+                let at = leaf.range().offset.0.saturating_add(offset);
+                let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+                let n = most.min(left).min(backing.len().saturating_sub(at));
+                if n > 0 {
+                    if backing.bytes().write(at, of(data, done, n)).is_err() {
+                        result |= MemTx::DECODE_ERROR;
+                    }
+                    return Step {
+                        len: n,
+                        result: MemTx::OK,
+                    };
+                }
+            }
+            let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+            Step {
+                len: most.min(left),
+                result: MemTx::OK,
+            }
+        },
+    );
+    result
+}
+
+fn zeroes(buf: &mut [u8], done: usize, len: u64, result: MemTx) -> Step {
+    part(buf, done, len).fill(0);
+    Step { len, result }
+}
+
+fn part(buf: &mut [u8], done: usize, len: u64) -> &mut [u8] {
+    let len = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .min(buf.len() - done);
+    &mut buf[done..done + len]
+}
+
+fn of(data: &[u8], done: usize, len: u64) -> &[u8] {
+    let len = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .min(data.len() - done);
+    &data[done..done + len]
+}
+
+/// The size of the next callback access: 1, 2, 4 or 8.
+fn chunk(leaf: &Leaf, offset: u64, most: u64) -> u8 {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    // INVARIANT: a chunk has 1 to 8 bytes where at least one byte is left.
+    u8::try_from(access::chunk_len(leaf.core().rules, offset, most))
+        .unwrap_or(1)
+        .max(1)
+}
+
+/// Whether a callback may be entered, and on whose behalf.
+#[inline]
+fn admit(leaf: &Leaf, access: Access, is_write: bool) -> Result<Option<reentrancy::Inside>, MemTx> {
+    let core = leaf.core();
+    // A callback of a withdrawn owner is not entered any more: its regions are marked with it, and before it is closed.
+    let alive = leaf.region().is_some_and(|r| !r.is_withdrawn());
+    let Some(ops) = core.ops.as_ref().filter(|_| alive) else {
+        return Err(MemTx::DECODE_ERROR);
+    };
+    let legal = access::is_valid(core.rules, access.offset, access.size);
+    if !legal || !ops.accepts(&core.owner, access, is_write) {
+        tracing::debug!(
+            region = core.name,
+            offset = access.offset,
+            size = access.size,
+            is_write,
+            "guest error: invalid access"
+        );
+        return Err(MemTx::DECODE_ERROR);
+    }
+    if core.reentrant {
+        return Ok(None);
+    }
+    match reentrancy::enter(&core.owner) {
+        Some(inside) => Ok(Some(inside)),
+        None => {
+            tracing::warn!(
+                region = core.name,
+                offset = access.offset,
+                "guest error: a device reaches its own registers"
+            );
+            Err(MemTx::ACCESS_ERROR)
+        }
+    }
+}
+
+#[inline]
+fn call_read(leaf: &Leaf, offset: u64, size: u8, order: Endian, attrs: Attrs) -> (u64, MemTx) {
+    let access = Access {
+        offset,
+        size,
+        attrs,
+    };
+    let _inside = match admit(leaf, access, false) {
+        Ok(inside) => inside,
+        Err(refused) => return (0, refused),
+    };
+    let core = leaf.core();
+    let Some(ops) = &core.ops else {
+        return (0, MemTx::DECODE_ERROR);
+    };
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        access::read(core.rules, offset, size, |offset, size| {
+            ops.read(
+                &core.owner,
+                Access {
+                    offset,
+                    size,
+                    attrs,
+                },
+            )
+        })
+    }));
+    match called {
+        Ok((value, result)) => (access::swap_to(core.rules, order, size, value), result),
+        Err(panic) => (0, panicked(leaf, &*panic)),
+    }
+}
+
+#[inline]
+fn call_write(
+    leaf: &Leaf,
+    offset: u64,
+    size: u8,
+    value: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> MemTx {
+    let access = Access {
+        offset,
+        size,
+        attrs,
+    };
+    let _inside = match admit(leaf, access, true) {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
+    let core = leaf.core();
+    let Some(ops) = &core.ops else {
+        return MemTx::DECODE_ERROR;
+    };
+    let value = access::swap_to(core.rules, order, size, value);
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        access::write(core.rules, offset, size, value, |offset, size, value| {
+            ops.write(
+                &core.owner,
+                Access {
+                    offset,
+                    size,
+                    attrs,
+                },
+                value,
+            )
+        })
+    }));
+    match called {
+        Ok(result) => result,
+        Err(panic) => panicked(leaf, &*panic),
+    }
+}
+
+#[cold]
+fn panicked(leaf: &Leaf, panic: &(dyn std::any::Any + Send)) -> MemTx {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    let owner = &leaf.core().owner;
+    tracing::error!(owner = %owner.describe(), region = leaf.core().name, panic = text, "a callback panicked");
+    qom::layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);
+    MemTx::ERROR
+}

@@ -1,0 +1,205 @@
+//! The memory map as text, like QEMU's `info mtree`: trees of regions, and flat views.
+
+use crate::flat::render_full;
+use crate::region::Region;
+use crate::state::{MemoryState, Topo};
+use crate::topology::{Kind, Node, RegionKey, SpaceKey};
+use qom::MachineHandle;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The trees of all address spaces of a machine: one block for each root, aliases' targets behind them.
+///
+/// A line is `first-last (prio N, kind): name`; children are indented, by address and then by priority; the addresses are those of the tree,
+/// not clipped; a disabled region's own line is left out, those of its children are not. Takes the topology lock.
+pub fn mtree(machine: &MachineHandle) -> String {
+    let state = MemoryState::of(machine);
+    let lock = state.lock.lock();
+    let topo = lock.borrow();
+    let mut out = String::new();
+    let mut by_root: BTreeMap<RegionKey, Vec<SpaceKey>> = BTreeMap::new();
+    let mut rootless = Vec::new();
+    for (space, root) in topo.topology.spaces() {
+        match root {
+            Some(root) => by_root.entry(root).or_default().push(space),
+            None => rootless.push(space),
+        }
+    }
+    let mut targets = Vec::new();
+    for (root, spaces) in &by_root {
+        for name in names(&topo, spaces) {
+            let _ = writeln!(out, "address-space: {name}");
+        }
+        tree(&topo, *root, 0, 1, &mut out, &mut targets);
+        out.push('\n');
+    }
+    for name in names(&topo, &rootless) {
+        let _ = writeln!(out, "address-space: {name}\n  (no root)\n");
+    }
+    let mut shown: Vec<RegionKey> = by_root.keys().copied().collect();
+    while let Some(target) = targets.pop() {
+        if shown.contains(&target) {
+            continue;
+        }
+        shown.push(target);
+        let _ = writeln!(out, "memory-region: {}", name(&topo, target));
+        tree(&topo, target, 0, 1, &mut out, &mut targets);
+        out.push('\n');
+    }
+    out
+}
+
+/// The flat views of a machine, each with the address spaces that share it, as they would be rendered now. Takes the topology lock.
+///
+/// A line is `first-last (prio 0, kind): name @offset`, the offset where it is not 0.
+pub fn mtree_flat(machine: &MachineHandle) -> String {
+    let state = MemoryState::of(machine);
+    let lock = state.lock.lock();
+    let topo = lock.borrow();
+    let mut by_view: BTreeMap<Option<RegionKey>, Vec<SpaceKey>> = BTreeMap::new();
+    for (space, root) in topo.topology.spaces() {
+        by_view
+            .entry(root.and_then(|r| topo.topology.resolve_root(r)))
+            .or_default()
+            .push(space);
+    }
+    let mut out = String::new();
+    for (i, (view_root, spaces)) in by_view.iter().enumerate() {
+        let _ = writeln!(out, "FlatView #{i}");
+        for space in spaces {
+            let root = topo
+                .topology
+                .root_of(*space)
+                .map_or_else(|| "(none)".into(), |r| name(&topo, r));
+            let _ = writeln!(
+                out,
+                " AS \"{}\", root: {root}",
+                names(&topo, &[*space]).concat()
+            );
+        }
+        let root_name = view_root.map_or_else(|| "(none)".into(), |r| name(&topo, r));
+        let _ = writeln!(out, " Root memory region: {root_name}");
+        let ranges = render_full(&topo.topology, *view_root);
+        if ranges.is_empty() {
+            out.push_str("  No rendered FlatView\n");
+        }
+        for range in ranges {
+            let node = topo.topology.get(range.region);
+            let kind = node.map_or("?", |n| kind(n, range.readonly));
+            let nv = if range.nonvolatile { "nv-" } else { "" };
+            let prio = node.map_or(0, |n| n.priority().0);
+            let offset = if range.offset.0 == 0 {
+                String::new()
+            } else {
+                format!(" @{:016x}", range.offset.0)
+            };
+            let _ = writeln!(
+                out,
+                "  {:016x}-{:016x} (prio {prio}, {nv}{kind}): {}{offset}",
+                range.span.first(),
+                range.span.last(),
+                name(&topo, range.region)
+            );
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn names(topo: &Topo, spaces: &[SpaceKey]) -> Vec<String> {
+    let mut names: Vec<String> = spaces
+        .iter()
+        .filter_map(|s| topo.spaces.get(s))
+        .map(|s| s.name.clone())
+        .collect();
+    names.sort();
+    names
+}
+
+fn name(topo: &Topo, key: RegionKey) -> String {
+    let object = topo.regions.get(&key);
+    object
+        .and_then(|o| o.instance::<Region>())
+        .map_or_else(|| key.to_string(), |r| r.name().to_owned())
+}
+
+fn kind(node: &Node, readonly: bool) -> &'static str {
+    match node.kind() {
+        Kind::Ram if readonly => "rom",
+        Kind::Ram => "ram",
+        Kind::RomDevice { direct: true } => "romd",
+        Kind::Container { terminates: false } => "container",
+        Kind::Alias { .. } => "alias",
+        _ => "i/o",
+    }
+}
+
+/// The tree below `key`, whose byte 0 is at `base`. Not recursive without bound: a topology has no cycles, and its depth is the caller's.
+fn tree(
+    topo: &Topo,
+    key: RegionKey,
+    base: u64,
+    depth: usize,
+    out: &mut String,
+    targets: &mut Vec<RegionKey>,
+) {
+    let Some(node) = topo.topology.get(key) else {
+        return;
+    };
+    let indent = 2 * depth;
+    let last = node
+        .size()
+        .last()
+        .map_or(base, |last| base.wrapping_add(last));
+    if node.is_enabled() {
+        let nv = if node.is_nonvolatile() { "nv-" } else { "" };
+        let prio = node.priority().0;
+        let region = name(topo, key);
+        match node.kind() {
+            Kind::Alias { target, offset } => {
+                let shown = target.map_or_else(|| "(withdrawn)".into(), |t| name(topo, t));
+                let end = node
+                    .size()
+                    .last()
+                    .map_or(offset.0, |l| offset.0.wrapping_add(l));
+                let _ = writeln!(
+                    out,
+                    "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{}): alias {region} @{shown} {:016x}-{end:016x}",
+                    "",
+                    target
+                        .and_then(|t| topo.topology.get(t))
+                        .map_or("alias", |t| kind(t, t.is_readonly())),
+                    offset.0,
+                );
+                targets.extend(target);
+            }
+            _ => {
+                let _ = writeln!(
+                    out,
+                    "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{}): {region}",
+                    "",
+                    kind(node, node.is_readonly()),
+                );
+            }
+        }
+    }
+    let mut children: Vec<(RegionKey, u64, i32)> = node
+        .children()
+        .filter_map(|c| {
+            topo.topology
+                .get(c)
+                .map(|n| (c, n.address().0, n.priority().0))
+        })
+        .collect();
+    children.sort_by_key(|&(_, address, priority)| (address, std::cmp::Reverse(priority)));
+    for (child, address, _) in children {
+        tree(
+            topo,
+            child,
+            base.wrapping_add(address),
+            depth + 1,
+            out,
+            targets,
+        );
+    }
+}

@@ -1,0 +1,450 @@
+//! Address spaces: a root, a published view, listeners; and the guards through which the view is read.
+
+use crate::access::{Endian, MemTx, MemTxError};
+use crate::addr::Gpa;
+use crate::attrs::Attrs;
+use crate::dispatch::{self, Scalar};
+use crate::listener::{self, Listener, ListenerEntry, ListenerHandle};
+use crate::mapping::{Intent, MapError, Mapping, Pin};
+use crate::region::{RegionError, RegionTarget};
+use crate::snapshot::Snapshot;
+use crate::state::MemoryState;
+use crate::topology::SpaceKey;
+use crate::transaction::{self, ROOT, Session};
+use crate::view::{View, ViewCell};
+use arc_swap::ArcSwap;
+use qom::grace::{Guard, Published, Reader};
+use qom::layer::{self, Hold, Holder, Place, Target, machine_of};
+use qom::{Handle, HandleId, MachineHandle};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// How many bytes of bounce buffers a space may have at once, unless it is told otherwise. QEMU's default.
+pub const DEFAULT_BOUNCE_BYTES: u64 = 4096;
+
+pub(crate) struct SpaceInner {
+    pub(crate) name: String,
+    pub(crate) key: SpaceKey,
+    pub(crate) machine: MachineHandle,
+    pub(crate) listeners: ArcSwap<Vec<Arc<ListenerEntry>>>,
+    pub(crate) bounce_bytes: AtomicU64,
+    pub(crate) bounce_limit: AtomicU64,
+    state: Arc<MemoryState>,
+    published: Published<ViewCell>,
+    closed: AtomicBool,
+    holder: Weak<qom::Object>,
+    handle: OnceLock<HandleId>,
+}
+
+impl SpaceInner {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn current(&self) -> View {
+        let guard = self.machine.domain().enter();
+        self.published.load(&guard).view.clone()
+    }
+
+    /// Publishes a view and retires the one before. Under the topology lock.
+    pub(crate) fn publish(&self, view: View, bytes: u64) {
+        let old = self.published.swap(Arc::new(ViewCell::new(view)), bytes);
+        let _ = old.retired.set(self.machine.pending());
+    }
+}
+
+impl Handle for SpaceInner {
+    fn close(&self) {
+        // ORDERING: AcqRel: whoever sees the flag sees a space that takes nothing new.
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let session = Session::open(&self.state);
+        session.with(|topo| {
+            if let Err(error) = topo.topology.detach_root(self.key) {
+                tracing::error!(space = %self.name, %error, "an open space was not attached");
+            }
+            let hold = topo.root_holds.remove(&self.key);
+            topo.garbage.extend(hold);
+            topo.closing.push(self.key);
+        });
+    }
+
+    fn describe(&self) -> String {
+        format!("address space `{}`", self.name)
+    }
+}
+
+/// An address space: what is seen from one root. A cheap handle; the space closes with the object in whose name it was opened.
+///
+/// See [`Region`](crate::Region) for an example. Source: QEMU's `AddressSpace`.
+#[derive(Clone)]
+pub struct AddressSpace {
+    pub(crate) inner: Arc<SpaceInner>,
+}
+
+impl AddressSpace {
+    /// Opens an address space on `root` in the name of `holder`.
+    ///
+    /// # Errors
+    /// Either is withdrawn, gone or still in init, the machines differ, or this is a listener.
+    pub fn open(
+        holder: &(impl Target + ?Sized),
+        name: &str,
+        root: &(impl RegionTarget + ?Sized),
+    ) -> Result<Self, RegionError> {
+        let (holder, root) = (holder.pointer()?, root.region()?);
+        transaction::same_machine(&root, &holder)?;
+        let region = transaction::region_of(&root)?;
+        if !region.owner().is_complete() {
+            return Err(RegionError::DuringInit {
+                region: root.describe(),
+                other: format!("address space `{name}`"),
+                owner: region.owner().describe(),
+            });
+        }
+        if layer::depth(Place::Listener) > 0 {
+            return Err(RegionError::Forbidden {
+                region: name.into(),
+                place: Place::Listener,
+            });
+        }
+        let machine = machine_of(&holder);
+        let state = MemoryState::of(&machine);
+        let key = transaction::key_of(&root)?;
+        let session = Session::open(&state);
+        if root.is_withdrawn() {
+            return Err(transaction::withdrawn(
+                &root,
+                "an address space",
+                &holder.describe(),
+            ));
+        }
+        let space_key = session.with(|topo| {
+            topo.next_space += 1;
+            SpaceKey(topo.next_space)
+        });
+        let inner = Arc::new(SpaceInner {
+            name: name.into(),
+            key: space_key,
+            published: Published::new(machine.domain(), Arc::new(ViewCell::default())),
+            listeners: ArcSwap::default(),
+            bounce_bytes: AtomicU64::new(0),
+            bounce_limit: AtomicU64::new(DEFAULT_BOUNCE_BYTES),
+            closed: AtomicBool::new(false),
+            holder: Arc::downgrade(&holder),
+            handle: OnceLock::new(),
+            state: state.clone(),
+            machine,
+        });
+        // The holder's mark is tested in here; were it set later, its withdrawal finds the space in its list.
+        let handle = layer::open(&holder, inner.clone())?;
+        let _ = inner.handle.set(handle);
+        session.with(|topo| {
+            topo.topology
+                .attach_root(space_key, key)
+                .map_err(|error| topo.explain(error))?;
+            if let Some(hold) = Hold::new(
+                &root,
+                ROOT,
+                Holder::named(format!("address space `{name}`")),
+            ) {
+                topo.root_holds.insert(space_key, hold);
+            }
+            topo.spaces.insert(space_key, inner.clone());
+            Ok::<(), RegionError>(())
+        })?;
+        drop(session);
+        Ok(Self { inner })
+    }
+
+    /// Closes it: its listeners are told that everything is gone, and it shows nothing from now on. Again is a no-op.
+    pub fn close(&self) {
+        Handle::close(&*self.inner);
+        if let (Some(holder), Some(id)) = (self.inner.holder.upgrade(), self.inner.handle.get()) {
+            layer::forget_opened(&holder, *id);
+        }
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its machine.
+    pub fn machine(&self) -> &MachineHandle {
+        &self.inner.machine
+    }
+
+    /// How many bytes of bounce buffers it may have at once.
+    pub fn set_bounce_limit(&self, bytes: u64) {
+        self.inner.bounce_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Enters a read section: for several accesses, fixed views and borrowed bytes. Finds this thread's slot by itself.
+    #[inline]
+    pub fn enter(&self) -> SpaceGuard<'_> {
+        SpaceGuard {
+            guard: self.inner.machine.domain().enter(),
+            space: &self.inner,
+        }
+    }
+
+    /// This thread's way into the space, for hot loops.
+    pub fn reader(&self) -> SpaceReader {
+        SpaceReader {
+            reader: self.inner.machine.domain().reader(),
+            space: self.clone(),
+        }
+    }
+
+    /// Loads a number of 1, 2, 4 or 8 bytes, in the target's byte order. An aligned load from RAM is single-copy atomic.
+    ///
+    /// # Errors
+    /// What the transaction came to: nothing there, the device's error, access denied.
+    #[inline]
+    pub fn load<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
+        self.enter().load(addr, attrs)
+    }
+
+    /// Stores a number; see [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    #[inline]
+    pub fn store<T: Scalar>(&self, addr: Gpa, value: T, attrs: Attrs) -> Result<(), MemTxError> {
+        self.enter().store(addr, value, attrs)
+    }
+
+    /// Reads `buf.len()` bytes, in accesses as the regions take them. Goes on after errors and unites their results; what
+    /// could not be read is 0.
+    pub fn read(&self, addr: Gpa, buf: &mut [u8], attrs: Attrs) -> MemTx {
+        self.enter().read(addr, buf, attrs)
+    }
+
+    /// Writes `data`; see [`read`](Self::read).
+    pub fn write(&self, addr: Gpa, data: &[u8], attrs: Attrs) -> MemTx {
+        self.enter().write(addr, data, attrs)
+    }
+
+    /// Compares and exchanges a number in RAM, atomically: what was there, as `Ok` where it was `current`.
+    ///
+    /// # Errors
+    /// No writable RAM there, or not aligned.
+    pub fn compare_exchange<T: Scalar>(
+        &self,
+        addr: Gpa,
+        current: T,
+        new: T,
+        attrs: Attrs,
+    ) -> Result<Result<T, T>, MemTxError> {
+        self.enter().compare_exchange(addr, current, new, attrs)
+    }
+
+    /// A loader's write: reaches RAM, ROM and the bytes of ROM devices; skips devices.
+    pub fn write_rom(&self, addr: Gpa, data: &[u8]) -> MemTx {
+        let guard = self.enter();
+        dispatch::write_rom(guard.view(), addr.0, data)
+    }
+
+    /// Maps up to `len` bytes at `addr` in the name of `holder`. What is given may be shorter. Callbacks are mapped through a bounce buffer.
+    ///
+    /// # Errors
+    /// `len` is zero, nothing is there, RAM that may not be written, no bounce buffer is left, or the holder is withdrawn, gone or in init.
+    #[track_caller]
+    pub fn map(
+        &self,
+        holder: &(impl Target + ?Sized),
+        addr: Gpa,
+        len: u64,
+        intent: Intent,
+    ) -> Result<Mapping, MapError> {
+        Mapping::open(self, &holder.pointer()?, addr, len, intent)
+    }
+
+    /// Pins exactly `len` bytes of RAM at `addr` for an I/O in flight of `holder`.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map); and not all bytes are in one range of RAM.
+    #[track_caller]
+    #[inline]
+    pub fn pin(
+        &self,
+        holder: &(impl Target + ?Sized),
+        addr: Gpa,
+        len: u64,
+        intent: Intent,
+    ) -> Result<Pin, MapError> {
+        Pin::take(self, &holder.pointer()?, addr, len, intent)
+    }
+
+    /// An owned copy of the present view, in the name of `holder`; never to be kept across a return to the event loop.
+    ///
+    /// # Errors
+    /// The holder is gone.
+    #[track_caller]
+    pub fn snapshot(&self, holder: &(impl Target + ?Sized)) -> Result<Snapshot, RegionError> {
+        Ok(Snapshot::take(self, &holder.pointer()?))
+    }
+
+    /// Registers a listener in the name of `owner`: it is told of all that is there, and then of each change.
+    ///
+    /// # Errors
+    /// The owner has another type, is withdrawn, gone or in init; the space is closed; or this is a listener.
+    pub fn listen<L: Listener>(
+        &self,
+        owner: &(impl Target + ?Sized),
+        listener: L,
+    ) -> Result<ListenerHandle, RegionError> {
+        listener::register(&self.inner, &self.inner.state, owner, listener)
+    }
+
+    pub(crate) fn state(&self) -> &Arc<MemoryState> {
+        &self.inner.state
+    }
+}
+
+impl std::fmt::Debug for AddressSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AddressSpace({})", self.inner.name)
+    }
+}
+
+/// A thread's own way into an address space. Not `Send`.
+pub struct SpaceReader {
+    reader: Reader,
+    space: AddressSpace,
+}
+
+impl SpaceReader {
+    /// Enters a read section.
+    #[inline]
+    pub fn enter(&self) -> SpaceGuard<'_> {
+        SpaceGuard {
+            guard: self.reader.enter(),
+            space: &self.space.inner,
+        }
+    }
+
+    /// The space.
+    pub fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+}
+
+/// A read section in an address space: single accesses, each on the current view; and [`view`](Self::view), fixed for as long as it is borrowed.
+///
+/// Belongs to its thread:
+///
+/// ```compile_fail,E0277
+/// # let machine = qom::Machine::new("doc");
+/// # let root = memory::Region::container("r", memory::Size::MAX).create(machine.root()).unwrap();
+/// # let space = memory::AddressSpace::open(machine.root(), "s", &root).unwrap();
+/// let guard = space.enter();
+/// std::thread::scope(|s| { s.spawn(|| drop(guard)); });
+/// ```
+///
+/// and borrowed bytes do not outlive it:
+///
+/// ```compile_fail,E0505
+/// # let machine = qom::Machine::new("doc");
+/// # let root = memory::Region::container("r", memory::Size::MAX).create(machine.root()).unwrap();
+/// # let space = memory::AddressSpace::open(machine.root(), "s", &root).unwrap();
+/// let guard = space.enter();
+/// let bytes = guard.view().slice(memory::Gpa(0), 8);
+/// drop(guard);
+/// println!("{}", bytes.is_ok());
+/// ```
+pub struct SpaceGuard<'a> {
+    guard: Guard<'a>,
+    space: &'a SpaceInner,
+}
+
+impl<'a> SpaceGuard<'a> {
+    /// What the space shows now. What is borrowed from here stays as it is while the guard lives.
+    #[inline]
+    pub fn view(&self) -> &View {
+        &self.space.published.load(&self.guard).view
+    }
+
+    /// The read section.
+    pub fn section(&self) -> &Guard<'a> {
+        &self.guard
+    }
+
+    /// See [`AddressSpace::load`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn load<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
+        dispatch::load(self.view(), addr.0, Endian::Native, attrs)
+    }
+
+    /// See [`AddressSpace::store`].
+    ///
+    /// # Errors
+    /// As [`AddressSpace::load`].
+    #[inline]
+    pub fn store<T: Scalar>(&self, addr: Gpa, value: T, attrs: Attrs) -> Result<(), MemTxError> {
+        dispatch::store(self.view(), addr.0, value, Endian::Native, attrs)
+    }
+
+    /// Loads a number in a byte order of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::load`].
+    pub fn load_as<T: Scalar>(
+        &self,
+        addr: Gpa,
+        order: Endian,
+        attrs: Attrs,
+    ) -> Result<T, MemTxError> {
+        dispatch::load(self.view(), addr.0, order, attrs)
+    }
+
+    /// Stores a number in a byte order of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::load`].
+    pub fn store_as<T: Scalar>(
+        &self,
+        addr: Gpa,
+        value: T,
+        order: Endian,
+        attrs: Attrs,
+    ) -> Result<(), MemTxError> {
+        dispatch::store(self.view(), addr.0, value, order, attrs)
+    }
+
+    /// See [`AddressSpace::read`].
+    #[inline]
+    pub fn read(&self, addr: Gpa, buf: &mut [u8], attrs: Attrs) -> MemTx {
+        dispatch::read(self.view(), addr.0, buf, attrs)
+    }
+
+    /// See [`AddressSpace::write`].
+    #[inline]
+    pub fn write(&self, addr: Gpa, data: &[u8], attrs: Attrs) -> MemTx {
+        dispatch::write(self.view(), addr.0, data, attrs)
+    }
+
+    /// See [`AddressSpace::compare_exchange`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compare_exchange<T: Scalar>(
+        &self,
+        addr: Gpa,
+        current: T,
+        new: T,
+        attrs: Attrs,
+    ) -> Result<Result<T, T>, MemTxError> {
+        dispatch::compare_exchange(self.view(), addr.0, current, new, attrs)
+    }
+}

@@ -1,0 +1,260 @@
+//! What a withdrawal does to regions, views, mappings and pins, on a small machine.
+
+use memory::{
+    AddressSpace, Attrs, Backing, BackingCounter, FnOps, Gpa, Intent, MapError, MemTxError, Offset,
+    Priority, Region, RegionApi, RegionError, Size,
+};
+use qom::{Child, Container, Init, Machine, ObjectImpl, ObjectOps, Ref, RootObject};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(10);
+
+struct Card {
+    object: RootObject,
+    bar: Child<Region>,
+    regs: Child<Region>,
+    ram: Child<Region>,
+    bytes: BackingCounter,
+    calls: AtomicU32,
+}
+
+qom::object_type! { Card("test-card") { object: RootObject } }
+
+impl ObjectImpl for Card {
+    fn init(cx: &mut Init<'_>) -> Self {
+        let bytes = BackingCounter::new();
+        let bar = Region::container("bar", Size::new(0x4000))
+            .create(cx.object())
+            .unwrap();
+        let regs = Region::io(
+            "regs",
+            Size::new(0x1000),
+            FnOps::<Card> {
+                read: |card, access| {
+                    card.calls.fetch_add(1, Ordering::Relaxed);
+                    Ok(access.offset)
+                },
+                write: |_, _, _| Ok(()),
+            },
+        )
+        .create(cx.object())
+        .unwrap();
+        let backing = Backing::anonymous_in(0x2000, &bytes).unwrap();
+        let ram = Region::ram("ram", backing).create(cx.object()).unwrap();
+        // Same owner: allowed in init.
+        bar.add_subregion(Offset(0), &regs, Priority(0)).unwrap();
+        bar.add_subregion(Offset(0x1000), &ram, Priority(0))
+            .unwrap();
+        Self {
+            object: cx.parent(),
+            bar,
+            regs,
+            ram,
+            bytes,
+            calls: AtomicU32::new(0),
+        }
+    }
+}
+
+struct Board {
+    machine: Machine,
+    system: Child<Region>,
+    space: AddressSpace,
+    log: Arc<Mutex<Vec<String>>>,
+    _log: qom::Subscription,
+}
+
+fn board(name: &str) -> Board {
+    let machine = Machine::new(name);
+    let system = Region::container("system", Size::MAX)
+        .create(machine.root())
+        .unwrap();
+    let space = AddressSpace::open(machine.root(), "memory", &system).unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let sink = log.clone();
+    let subscription = machine.subscribe(move |event| {
+        if let qom::MachineEvent::Finalized { path, .. } = event {
+            sink.lock().unwrap().push(path.clone());
+        }
+    });
+    Board {
+        machine,
+        system,
+        space,
+        log,
+        _log: subscription,
+    }
+}
+
+fn plug(board: &Board, name: &str, at: u64) -> Ref<Card> {
+    let card = board.machine.create::<Card>().unwrap();
+    board.machine.root().add_child(name, &card).unwrap();
+    board
+        .system
+        .add_subregion(Offset(at), &card.bar, Priority(0))
+        .unwrap();
+    card
+}
+
+#[test]
+fn an_unplugged_card_is_a_hole_at_once_and_goes_after_its_regions() {
+    let b = board("hole");
+    let card = plug(&b, "card", 0x10000);
+    let bytes = card.bytes.clone();
+    assert_eq!(
+        b.space.load::<u32>(Gpa(0x10010), Attrs::default()),
+        Ok(0x10)
+    );
+    b.space
+        .store::<u64>(Gpa(0x11000), 42, Attrs::default())
+        .unwrap();
+    assert_eq!(b.space.load::<u64>(Gpa(0x11000), Attrs::default()), Ok(42));
+    let weak = card.downgrade();
+    assert!(card.unparent().unwrap().is_done());
+    assert_eq!(
+        b.space.load::<u32>(Gpa(0x10010), Attrs::default()),
+        Err(MemTxError::DECODE)
+    );
+    assert_eq!(
+        b.space.load::<u64>(Gpa(0x11000), Attrs::default()),
+        Err(MemTxError::DECODE)
+    );
+    assert_eq!(card.calls.load(Ordering::Relaxed), 1);
+    drop(card);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+    b.machine.quiesce(LONG).unwrap();
+    assert_eq!(bytes.bytes(), 0, "no byte of backing is left");
+    let log = b.log.lock().unwrap().clone();
+    assert_eq!(log.len(), 4, "{log:?}");
+    assert_eq!(
+        log.last().map(String::as_str),
+        Some("/machine/card"),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn a_reader_in_a_section_keeps_what_it_sees() {
+    let b = board("reader");
+    let card = plug(&b, "card", 0);
+    let weak = card.downgrade();
+    let bytes = card.bytes.clone();
+    let guard = b.space.enter();
+    let slice = guard.view().slice(Gpa(0x1000), 16).unwrap();
+    // Inside the section: steps 0 and 1 at once, the rest on the executor.
+    let ticket = card.unparent().unwrap();
+    drop(card);
+    slice.store_u64(0, 7).unwrap();
+    assert_eq!(slice.load_u64(0), Some(7));
+    assert_eq!(
+        guard.load::<u32>(Gpa(0x10), Attrs::default()),
+        Err(MemTxError::DECODE)
+    );
+    assert!(matches!(
+        ticket.wait(LONG),
+        Err(qom::WaitError::Forbidden { .. })
+    ));
+    assert!(b.machine.quiesce(LONG).is_err());
+    assert_ne!(bytes.bytes(), 0);
+    drop(guard);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+    b.machine.quiesce(LONG).unwrap();
+    assert_eq!(bytes.bytes(), 0);
+}
+
+#[test]
+fn a_mapping_ends_with_its_region_and_a_pin_does_not() {
+    let b = board("mapping");
+    let card = plug(&b, "card", 0);
+    let weak = card.downgrade();
+    let peer = b.machine.create::<Container>().unwrap();
+    b.machine.root().add_child("peer", &peer).unwrap();
+    let mapping = b
+        .space
+        .map(&peer, Gpa(0x1000), 0x100, Intent::ReadWrite)
+        .unwrap();
+    let idle = b
+        .space
+        .map(&peer, Gpa(0x1100), 0x100, Intent::Read)
+        .unwrap();
+    let pin = mapping.pin(0, 8).unwrap();
+    pin.bytes().store_u64(0, 99).unwrap();
+    card.unparent().unwrap();
+    drop(card);
+    let guard = b.space.enter();
+    assert!(matches!(
+        mapping.bytes(&guard),
+        Err(MapError::Withdrawn { .. })
+    ));
+    assert!(matches!(idle.unmap(0), Err(MapError::Withdrawn { .. })));
+    drop(guard);
+    let late = b
+        .machine
+        .wait_finalized(&weak, Duration::from_millis(200))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        late.contains("pin (I/O in flight)") || late.contains("not recorded"),
+        "{late}"
+    );
+    assert_eq!(pin.bytes().load_u64(0), Some(99));
+    drop(pin);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+    assert!(peer.opened().is_empty());
+}
+
+#[test]
+fn a_never_parented_card_leaves_no_trace() {
+    let b = board("introspect");
+    let live = b.machine.counters().live_objects;
+    let card = b.machine.create::<Card>().unwrap();
+    let weak = card.downgrade();
+    assert_eq!(b.machine.counters().live_objects, live + 4);
+    drop(card);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+    b.machine.quiesce(LONG).unwrap();
+    assert_eq!(b.machine.counters().live_objects, live);
+}
+
+#[test]
+fn withdrawn_regions_take_no_edges_and_leave_containers_quietly() {
+    let b = board("edges");
+    let card = plug(&b, "card", 0);
+    let alias = Region::alias("window", &card.ram, Offset(0), Size::new(0x1000))
+        .create(b.machine.root())
+        .unwrap();
+    b.system
+        .add_subregion(Offset(0x20000), &alias, Priority(0))
+        .unwrap();
+    assert!(b.space.load::<u8>(Gpa(0x20000), Attrs::default()).is_ok());
+    card.unparent().unwrap();
+    assert_eq!(
+        b.space.load::<u8>(Gpa(0x20000), Attrs::default()),
+        Err(MemTxError::DECODE)
+    );
+    let again = b
+        .system
+        .add_subregion(Offset(0), &card.regs, Priority(0))
+        .unwrap_err();
+    assert!(matches!(again, RegionError::Withdrawn { .. }), "{again}");
+    assert!(
+        again.to_string().contains("/machine/card/regs[0]"),
+        "{again}"
+    );
+    b.system.del_subregion(&card.bar).unwrap();
+    card.bar.del_subregion(&card.regs).unwrap();
+    assert!(AddressSpace::open(b.machine.root(), "late", &card.bar).is_err());
+}
+
+#[test]
+fn a_machine_closes_with_everything_plugged() {
+    let b = board("close");
+    let _card = {
+        let card = plug(&b, "card", 0);
+        card.downgrade()
+    };
+    let Board { machine, .. } = b;
+    machine.close(LONG).map_err(|(_, e)| e).unwrap();
+}
