@@ -11,8 +11,6 @@ const SITES: &[&str] = &[
     "memory/src/host/bytes.rs",
     "memory/src/host/copy.rs",
     "memory/src/host/mapping.rs",
-    "memory/src/host/tests/backing.rs",
-    "memory/src/host/tests/bytes.rs",
     "qom/grace/src/fork.rs",
     "qom/grace/src/membarrier.rs",
     "qom/grace/src/published.rs",
