@@ -9,9 +9,10 @@ use crate::layer::LayerHooks;
 use crate::object::{Instance, ObjectImpl, RootObject};
 use crate::property::Property;
 use arc_swap::ArcSwap;
-use once_cell::sync::Lazy;
-use parking_lot::ReentrantMutex;
+use once_cell::sync::OnceCell;
+use parking_lot::{ReentrantMutex, const_reentrant_mutex};
 use std::any::{Any, TypeId, type_name};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -190,7 +191,9 @@ fn with_level<T: ObjectImpl>(instance: &dyn Instance, hook: impl FnOnce(&T)) {
     }
 }
 
-struct InterfaceCaster<I: ?Sized + 'static>(Box<dyn Fn(&dyn Instance) -> Option<&I> + Send + Sync>);
+type Caster<I> = dyn Fn(&dyn Instance) -> Option<&I> + Send + Sync;
+
+struct InterfaceCaster<I: ?Sized + 'static>(Box<Caster<I>>);
 
 /// A class being built: where a type overrides virtual methods and declares interfaces and properties.
 pub struct ClassInit<'a> {
@@ -258,25 +261,53 @@ struct Registry {
     by_name: HashMap<&'static str, &'static Class>,
 }
 
-static REGISTRY: Lazy<ArcSwap<Registry>> = Lazy::new(|| ArcSwap::from_pointee(Registry::default()));
-/// Serialises building. Re-entrant: building a type builds its parents, and a `class_init` may name other types.
-static BUILDING: Lazy<ReentrantMutex<()>> = Lazy::new(|| ReentrantMutex::new(()));
+fn registry() -> &'static ArcSwap<Registry> {
+    static REGISTRY: OnceCell<ArcSwap<Registry>> = OnceCell::new();
+    REGISTRY.get_or_init(ArcSwap::default)
+}
+
+/// Serialises building. Re-entrant: building a type builds its parents, and a `class_init` may name other types. Holds the types
+/// that are being built.
+static BUILDING: ReentrantMutex<RefCell<Vec<TypeId>>> =
+    const_reentrant_mutex(RefCell::new(Vec::new()));
+
+/// A type that is being built.
+struct Building<'a>(&'a RefCell<Vec<TypeId>>);
+
+impl<'a> Building<'a> {
+    fn begin<T: ObjectImpl>(stack: &'a RefCell<Vec<TypeId>>) -> Result<Self, TypeError> {
+        if stack.borrow().contains(&TypeId::of::<T>()) {
+            return Err(TypeError::Recursive {
+                name: T::NAME.into(),
+            });
+        }
+        stack.borrow_mut().push(TypeId::of::<T>());
+        Ok(Self(stack))
+    }
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().pop();
+    }
+}
 
 /// Registers `T` under its name and gives its class; again is a no-op. Any thread.
 ///
 /// # Errors
-/// The name is illegal, or another Rust type has it.
+/// The name is illegal, or another Rust type has it, or the type's own `class_init` asks for it.
 pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
-    if let Some(class) = REGISTRY.load().by_type.get(&TypeId::of::<T>()) {
+    if let Some(class) = registry().load().by_type.get(&TypeId::of::<T>()) {
         return Ok(class);
     }
-    let _building = BUILDING.lock();
-    if let Some(class) = REGISTRY.load().by_type.get(&TypeId::of::<T>()) {
+    let lock = BUILDING.lock();
+    if let Some(class) = registry().load().by_type.get(&TypeId::of::<T>()) {
         return Ok(class);
     }
+    let _building = Building::begin::<T>(&lock)?;
     let class = Class::build::<T>()?;
-    let registry = REGISTRY.load_full();
-    if let Some(old) = registry.by_name.get(T::NAME) {
+    let before = registry().load_full();
+    if let Some(old) = before.by_name.get(T::NAME) {
         return Err(TypeError::NameTaken {
             name: T::NAME.into(),
             old: old.rust_name,
@@ -285,10 +316,10 @@ pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
     }
     // One class lives for the whole process: types are global, there are as many as the program names.
     let class: &'static Class = Box::leak(Box::new(class));
-    let mut next = (*registry).clone();
+    let mut next = (*before).clone();
     next.by_type.insert(TypeId::of::<T>(), class);
     next.by_name.insert(T::NAME, class);
-    REGISTRY.store(Arc::new(next));
+    registry().store(Arc::new(next));
     Ok(class)
 }
 
@@ -297,7 +328,7 @@ pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
 /// # Errors
 /// Nobody registered the name (a type registers itself at its first use, or with [`register`]).
 pub fn class_named(name: &str) -> Result<&'static Class, TypeError> {
-    REGISTRY
+    registry()
         .load()
         .by_name
         .get(name)
@@ -307,7 +338,7 @@ pub fn class_named(name: &str) -> Result<&'static Class, TypeError> {
 
 /// All registered types, sorted by name.
 pub fn classes() -> Vec<&'static Class> {
-    let mut all: Vec<_> = REGISTRY.load().by_name.values().copied().collect();
+    let mut all: Vec<_> = registry().load().by_name.values().copied().collect();
     all.sort_by_key(|c| c.name);
     all
 }

@@ -21,6 +21,8 @@ pub enum Place {
     Transaction,
     /// A listener.
     Listener,
+    /// Whoever is told of a machine's events.
+    Subscriber,
 }
 
 impl std::fmt::Display for Place {
@@ -32,12 +34,13 @@ impl std::fmt::Display for Place {
             Self::Executor => "the machine's executor",
             Self::Transaction => "a topology transaction",
             Self::Listener => "a listener",
+            Self::Subscriber => "a subscriber of machine events",
         })
     }
 }
 
 thread_local! {
-    static DEPTHS: [Cell<u32>; 6] = const { [const { Cell::new(0) }; 6] };
+    static DEPTHS: [Cell<u32>; 7] = const { [const { Cell::new(0) }; 7] };
 }
 
 /// Says that this thread is inside `place` until the result is dropped.
@@ -61,6 +64,7 @@ pub fn innermost() -> Option<Place> {
         Place::Executor,
         Place::Transaction,
         Place::Listener,
+        Place::Subscriber,
     ]
     .into_iter()
     .find(|p| depth(*p) > 0)

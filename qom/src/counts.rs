@@ -99,7 +99,8 @@ impl Counts {
     pub(crate) fn upgrade(&self) -> bool {
         self.change(|now| {
             let reachable = now.is_parented() || now.users() > 0;
-            (now.storage() > 0 && reachable && !now.is_withdrawn() && now.users() < USERS_LIMIT)
+            let room = now.users() < USERS_LIMIT && now.storage() < STORAGE_LIMIT;
+            (now.storage() > 0 && reachable && !now.is_withdrawn() && room)
                 .then_some(now.0 + (USER_ONE | STORAGE_ONE))
         })
         .is_ok()

@@ -25,6 +25,12 @@ pub enum TypeError {
         /// The Rust type that wants it.
         rust: &'static str,
     },
+    /// A type's class is being built and needs itself: its `class_init` names its own type, or one that inherits from it.
+    #[error("type `{name}` needs itself while its class is being built")]
+    Recursive {
+        /// The name.
+        name: String,
+    },
     /// Nobody registered this name.
     #[error("no type `{name}` is registered")]
     Unknown {

@@ -1,35 +1,113 @@
 //! The executor of a machine: one thread, or the embedder's event loop, that runs teardown, finalizers, deferred drops and
-//! bottom halves, one at a time.
+//! bottom halves.
+//!
+//! The kinds of work take turns, so that none of them starves another. Teardown is run by one thread at a time, also where a
+//! caller of `unparent` does it instead of the executor, and so are finalizers: both in the order in which they were queued.
 
 use crate::context::{self, Place};
-use crate::object::Object;
+use crate::object::{Instance, Object};
 use crate::panics;
 use crate::tracker::Token;
 use crate::withdraw::Withdrawal;
 use parking_lot::{Condvar, Mutex};
 use qom_grace::Retired;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// How the embedder's event loop is told that there is something to run.
+///
+/// Called on any thread, also one that has just dropped a handle in the middle of something: it only passes the word on (an eventfd, a
+/// channel) and calls nothing of the machine.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Something to be dropped.
+pub(crate) enum Disposal {
+    /// What has passed its grace period.
+    Retired(Vec<Retired>, Token),
+    /// The instance of a finalized object whose block of memory went somewhere else than in its finalizer.
+    Instance(Box<dyn Instance>, Token),
+}
+
+impl Disposal {
+    /// Drops it; panics are reported.
+    fn run(self) {
+        match self {
+            Self::Retired(items, token) => token.during(|| {
+                for item in items {
+                    report("dropping a retired thing", || item.run());
+                }
+            }),
+            Self::Instance(instance, token) => {
+                token.during(|| report("dropping an instance", || drop(instance)));
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 struct Queue {
-    disposals: VecDeque<Retired>,
+    disposals: VecDeque<Disposal>,
     finalizers: VecDeque<(Arc<Object>, Token)>,
     teardown: VecDeque<Arc<Withdrawal>>,
-    /// The withdrawal that some thread is running; one at a time.
+    bottom_halves: VecDeque<(Job, Token)>,
+    /// How many threads are at it, by kind.
+    running: [u32; KINDS.len()],
+    /// The object whose withdrawal is being run.
     tearing: Option<String>,
-    bottom_halves: VecDeque<Job>,
-    /// Pieces of work under way that are no teardown.
-    running: u32,
-    /// Whether it is the bottom halves' turn: they must not starve while things keep being retired.
-    bottom_half_next: bool,
+    /// Whose turn it is.
+    turn: usize,
     stop: bool,
+    /// Nobody runs anything any more.
+    ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Disposal,
+    Finalizer,
+    TearDown,
+    BottomHalf,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind::Disposal,
+    Kind::Finalizer,
+    Kind::TearDown,
+    Kind::BottomHalf,
+];
+
+/// Some work, and what to do.
+enum Work {
+    Dispose(VecDeque<Disposal>),
+    Finalize(Arc<Object>, Token),
+    TearDown(Arc<Withdrawal>),
+    BottomHalf(Job, Token),
+}
+
+impl Work {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Dispose(..) => Kind::Disposal,
+            Self::Finalize(..) => Kind::Finalizer,
+            Self::TearDown(..) => Kind::TearDown,
+            Self::BottomHalf(..) => Kind::BottomHalf,
+        }
+    }
+}
+
+thread_local! {
+    static IN_BOTTOM_HALF: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is running a bottom half.
+pub(crate) fn in_bottom_half() -> bool {
+    IN_BOTTOM_HALF.try_with(Cell::get).unwrap_or(false)
 }
 
 pub(crate) struct Executor {
@@ -37,14 +115,7 @@ pub(crate) struct Executor {
     changed: Condvar,
     wake: Option<Wake>,
     wakeups: AtomicU64,
-}
-
-/// One thing to do.
-enum Work {
-    Dispose(VecDeque<Retired>),
-    Finalize(Arc<Object>, Token),
-    TearDown(Arc<Withdrawal>),
-    BottomHalf(Job),
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Executor {
@@ -54,7 +125,18 @@ impl Executor {
             changed: Condvar::new(),
             wake,
             wakeups: AtomicU64::new(0),
+            thread: Mutex::default(),
         }
+    }
+
+    /// Gives the executor a thread, which ends after [`stop`](Self::stop).
+    pub(crate) fn start_thread(self: &Arc<Self>, machine: &str) -> std::io::Result<()> {
+        let executor = self.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("qom-exec:{machine}"))
+            .spawn(move || executor.run_until_stopped())?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
     }
 
     pub(crate) fn is_embedded(&self) -> bool {
@@ -72,55 +154,125 @@ impl Executor {
     }
 
     pub(crate) fn push_finalizer(&self, object: Arc<Object>, token: Token) {
-        self.queue.lock().finalizers.push_back((object, token));
+        {
+            let mut queue = self.queue.lock();
+            // INVARIANT: the executor ends only when no object is left, so there is somebody to run this.
+            debug_assert!(!queue.ended);
+            queue.finalizers.push_back((object, token));
+        }
         self.wake();
     }
 
-    pub(crate) fn push_disposals(&self, retired: Vec<Retired>) {
-        self.queue.lock().disposals.extend(retired);
-        self.wake();
+    /// Has something dropped on the executor; once that has ended, here and now.
+    pub(crate) fn push_disposal(&self, disposal: Disposal) {
+        let late = {
+            let mut queue = self.queue.lock();
+            if queue.ended {
+                Some(disposal)
+            } else {
+                queue.disposals.push_back(disposal);
+                None
+            }
+        };
+        match late {
+            Some(disposal) => disposal.run(),
+            None => self.wake(),
+        }
     }
 
-    pub(crate) fn push_bottom_half(&self, job: Job) {
-        self.queue.lock().bottom_halves.push_back(job);
-        self.wake();
+    /// Queues a bottom half; once the executor has ended it is dropped undone.
+    pub(crate) fn push_bottom_half(&self, job: Job, token: Token) {
+        let late = {
+            let mut queue = self.queue.lock();
+            if queue.ended {
+                Some(job)
+            } else {
+                queue.bottom_halves.push_back((job, token));
+                None
+            }
+        };
+        match late {
+            Some(job) => report("dropping a late bottom half", || drop(job)),
+            None => self.wake(),
+        }
     }
 
     pub(crate) fn wake(&self) {
         self.changed.notify_all();
         if let Some(wake) = &self.wake {
-            wake();
+            report("the embedder's wake", || wake());
         }
     }
 
+    /// No more work will come: the thread ends when the queue is empty. Where there is no thread, the end is now.
     pub(crate) fn stop(&self) {
-        self.queue.lock().stop = true;
-        self.wake();
+        let left = {
+            let mut queue = self.queue.lock();
+            queue.stop = true;
+            if self.is_embedded() {
+                queue.ended = true;
+                (
+                    std::mem::take(&mut queue.disposals),
+                    std::mem::take(&mut queue.bottom_halves),
+                )
+            } else {
+                Default::default()
+            }
+        };
+        left.0.into_iter().for_each(Disposal::run);
+        report("dropping late bottom halves", || drop(left.1));
+        self.changed.notify_all();
     }
 
-    /// What is being torn down, or waits for it.
-    pub(crate) fn teardown_holder(&self) -> Option<String> {
+    /// Waits for the end of a stopped executor and of its thread; false: that takes longer.
+    pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
+        {
+            let mut queue = self.queue.lock();
+            while !queue.ended {
+                match deadline {
+                    None => self.changed.wait(&mut queue),
+                    Some(deadline) if Instant::now() >= deadline => return false,
+                    Some(deadline) => drop(self.changed.wait_until(&mut queue, deadline)),
+                }
+            }
+        }
+        // It has nothing left to do but to return.
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the executor's thread panicked");
+        }
+        true
+    }
+
+    /// What is being run, or waits for it, in words.
+    pub(crate) fn busy_with(&self) -> Option<String> {
         let queue = self.queue.lock();
-        queue
-            .tearing
-            .clone()
-            .or_else(|| queue.teardown.front().map(|w| w.object_name().to_owned()))
+        let next = || queue.teardown.front().map(|w| w.object_name().to_owned());
+        if let Some(object) = queue.tearing.clone().or_else(next) {
+            return Some(format!("the teardown of {object}"));
+        }
+        let pending = |kind: Kind, waiting: usize| queue.running[kind as usize] > 0 || waiting > 0;
+        if pending(Kind::Finalizer, queue.finalizers.len()) {
+            Some("a finalizer".into())
+        } else if pending(Kind::BottomHalf, queue.bottom_halves.len()) {
+            Some("a bottom half".into())
+        } else if pending(Kind::Disposal, queue.disposals.len()) {
+            Some("a deferred drop".into())
+        } else {
+            None
+        }
     }
 
     /// Whether nothing is queued and nothing runs.
     pub(crate) fn is_idle(&self) -> bool {
-        let q = self.queue.lock();
-        q.running == 0
-            && q.tearing.is_none()
-            && q.disposals.is_empty()
-            && q.finalizers.is_empty()
-            && q.teardown.is_empty()
-            && q.bottom_halves.is_empty()
+        let queue = self.queue.lock();
+        queue.is_empty() && queue.running == [0; KINDS.len()]
     }
 
     /// Runs one withdrawal, where none is running; for the thread that asked for it.
     pub(crate) fn run_teardown(&self) -> bool {
-        let Some(work) = self.queue.lock().take_teardown() else {
+        let Some(work) = self.queue.lock().take_kind(Kind::TearDown) else {
             return false;
         };
         self.run(work);
@@ -132,7 +284,6 @@ impl Executor {
         let Some(work) = self.queue.lock().take() else {
             return false;
         };
-        let _inside = context::enter(Place::Executor);
         self.run(work);
         true
     }
@@ -146,83 +297,118 @@ impl Executor {
                     if let Some(work) = queue.take() {
                         break work;
                     }
-                    if queue.stop {
+                    if queue.stop && queue.is_empty() {
+                        queue.ended = true;
+                        drop(queue);
+                        self.changed.notify_all();
                         return;
                     }
                     self.changed.wait(&mut queue);
                     self.wakeups.fetch_add(1, Ordering::Relaxed);
                 }
             };
-            let _inside = context::enter(Place::Executor);
             self.run(work);
         }
     }
 
+    /// Runs one piece of work. Whatever happens in it, the next one can run.
     fn run(&self, work: Work) {
-        match work {
-            Work::Dispose(retired) => {
-                for item in retired {
-                    if let Err(panic) = panics::catch(|| item.run()) {
-                        tracing::error!(
-                            panic = panics::message(&*panic),
-                            "dropping a retired thing panicked"
-                        );
-                    }
-                }
-                self.done();
+        let kind = work.kind();
+        {
+            let _inside = context::enter(Place::Executor);
+            report("work of the executor", || perform(work));
+        }
+        let waiting = {
+            let mut queue = self.queue.lock();
+            queue.running[kind as usize] -= 1;
+            if kind == Kind::TearDown {
+                queue.tearing = None;
             }
-            Work::Finalize(object, token) => {
-                token.during(|| object.machine_inner().clone().finalize(object));
-                drop(token);
-                self.done();
-            }
-            Work::TearDown(withdrawal) => {
-                withdrawal.token.during(|| withdrawal.run());
-                self.queue.lock().tearing = None;
-                drop(withdrawal);
-                self.wake();
-            }
-            Work::BottomHalf(job) => {
-                if let Err(panic) = panics::catch(job) {
-                    tracing::error!(panic = panics::message(&*panic), "a bottom half panicked");
-                }
-                self.done();
-            }
+            // Somebody may have been kept from work that only one thread does at a time.
+            kind.is_exclusive() && !queue.is_empty()
+        };
+        if waiting {
+            self.wake();
         }
     }
+}
 
-    fn done(&self) {
-        self.queue.lock().running -= 1;
+fn perform(work: Work) {
+    match work {
+        Work::Dispose(all) => all.into_iter().for_each(Disposal::run),
+        Work::Finalize(object, token) => {
+            token.during(|| object.machine_inner().clone().finalize(object));
+        }
+        Work::TearDown(withdrawal) => {
+            withdrawal.token.during(|| withdrawal.run());
+        }
+        Work::BottomHalf(job, token) => {
+            let before = IN_BOTTOM_HALF.try_with(|f| f.replace(true));
+            token.during(|| report("a bottom half", job));
+            let _ = before.map(|before| IN_BOTTOM_HALF.try_with(|f| f.set(before)));
+        }
+    }
+}
+
+/// Runs somebody's code; a panic is reported and does not go on.
+fn report(what: &str, f: impl FnOnce()) {
+    if let Err(panic) = panics::catch(f) {
+        let panic = panics::message_of(panic);
+        tracing::error!(what, panic, "panicked");
+    }
+}
+
+impl Kind {
+    /// Whether one thread at a time does it, in order.
+    fn is_exclusive(self) -> bool {
+        matches!(self, Self::Finalizer | Self::TearDown)
     }
 }
 
 impl Queue {
-    fn take_teardown(&mut self) -> Option<Work> {
-        if self.tearing.is_some() {
-            return None;
-        }
-        let withdrawal = self.teardown.pop_front()?;
-        self.tearing = Some(withdrawal.object_name().to_owned());
-        Some(Work::TearDown(withdrawal))
+    fn is_empty(&self) -> bool {
+        self.disposals.is_empty()
+            && self.finalizers.is_empty()
+            && self.teardown.is_empty()
+            && self.bottom_halves.is_empty()
     }
 
-    /// What frees memory comes first, then what ends objects; every other turn a bottom half, if there is one.
+    /// The next piece of work; the kinds take turns.
     fn take(&mut self) -> Option<Work> {
-        self.bottom_half_next = !self.bottom_half_next;
-        let work = if self.bottom_half_next
-            && let Some(job) = self.bottom_halves.pop_front()
-        {
-            Work::BottomHalf(job)
-        } else if !self.disposals.is_empty() {
-            Work::Dispose(std::mem::take(&mut self.disposals))
-        } else if let Some((object, token)) = self.finalizers.pop_front() {
-            Work::Finalize(object, token)
-        } else if let Some(teardown) = self.take_teardown() {
-            return Some(teardown);
-        } else {
-            Work::BottomHalf(self.bottom_halves.pop_front()?)
+        for step in 0..KINDS.len() {
+            let at = (self.turn + step) % KINDS.len();
+            if let Some(work) = self.take_kind(KINDS[at]) {
+                self.turn = at + 1;
+                return Some(work);
+            }
+        }
+        None
+    }
+
+    fn take_kind(&mut self, kind: Kind) -> Option<Work> {
+        if kind.is_exclusive() && self.running[kind as usize] > 0 {
+            return None;
+        }
+        let work = match kind {
+            // All of them: they free memory, and somebody may be waiting for room.
+            Kind::Disposal if self.disposals.is_empty() => return None,
+            Kind::Disposal => Work::Dispose(std::mem::take(&mut self.disposals)),
+            Kind::Finalizer => {
+                let (object, token) = self.finalizers.pop_front()?;
+                Work::Finalize(object, token)
+            }
+            Kind::TearDown => {
+                // Waiting here for another thread's step 1 could keep from it what it waits for.
+                let withdrawal = self.teardown.pop_front_if(|w| w.is_ready())?;
+                self.tearing = Some(withdrawal.object_name().to_owned());
+                Work::TearDown(withdrawal)
+            }
+            Kind::BottomHalf => {
+                let (job, token) = self.bottom_halves.pop_front()?;
+                Work::BottomHalf(job, token)
+            }
         };
-        self.running += 1;
+        self.running[kind as usize] += 1;
         Some(work)
     }
 }

@@ -1,11 +1,12 @@
 //! Making an object: what its type's `init` is given.
 
 use crate::class::Class;
+use crate::context::{self, Place};
 use crate::error::CreateError;
 use crate::handle::{Child, Ref};
 use crate::machine::MachineInner;
 use crate::object::{Instance, Object, ObjectImpl};
-use crate::panics::{self, message};
+use crate::panics;
 use std::sync::Arc;
 
 /// An object that is being made. `init` makes the parent part with [`Init::parent`] and then its own.
@@ -53,24 +54,11 @@ pub(crate) fn create(
     // From here on the handle below stands for the counts of a new object: whatever goes wrong, dropping it withdraws
     // the object and all children that its init has made.
     let handle = Ref::<crate::RootObject>::adopt(object.clone());
-    let made = panics::catch(|| init(&mut Init { object: &object }));
-    match made {
-        Ok(instance) => object.set_instance(instance),
-        Err(panic) => {
-            return Err(CreateError::Panicked {
-                type_name: class.name(),
-                message: message(&*panic),
-            });
-        }
-    }
+    let instance = own_code(class.name(), || init(&mut Init { object: &object }))?;
+    object.set_instance(instance);
     for level in class.levels.iter().rev() {
-        if let Some(instance) = object.any_instance()
-            && let Err(panic) = panics::catch(|| (level.post_init)(instance))
-        {
-            return Err(CreateError::Panicked {
-                type_name: level.level,
-                message: message(&*panic),
-            });
+        if let Some(instance) = object.any_instance() {
+            own_code(level.level, || (level.post_init)(instance))?;
         }
     }
     object.set_complete();
@@ -81,4 +69,13 @@ pub(crate) fn create(
         })?;
     }
     Ok(handle.into_raw())
+}
+
+/// Runs the code of an object that is being made.
+fn own_code<R>(type_name: &'static str, f: impl FnOnce() -> R) -> Result<R, CreateError> {
+    let _inside = context::enter(Place::Hook);
+    panics::catch(f).map_err(|panic| CreateError::Panicked {
+        type_name,
+        message: panics::message_of(panic),
+    })
 }

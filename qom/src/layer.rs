@@ -120,8 +120,9 @@ pub fn opened_mark(holder: &Pointer) -> HandleId {
 
 /// Closes what was opened in `holder`'s name since `mark`, newest first; a close that panics is reported and the rest goes on.
 pub fn close_opened_since(holder: &Pointer, mark: HandleId) {
-    for handle in crate::tree::take_opened_since(holder, mark) {
-        crate::withdraw::close_one(holder, &*handle);
+    let mut opened = crate::tree::take_opened_since(holder, mark);
+    while let Some(handle) = opened.pop() {
+        crate::withdraw::close_one(holder, handle);
     }
 }
 

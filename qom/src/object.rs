@@ -8,8 +8,8 @@ use crate::init::Init;
 use crate::ledger::Edges;
 use crate::machine::MachineInner;
 use crate::property::Value;
+use crate::ticket::Ticket;
 use crate::tree::TreeKey;
-use crate::withdraw::Ticket;
 use downcast_rs::{DowncastSync, impl_downcast};
 use std::any::TypeId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -140,6 +140,8 @@ pub struct Object {
     pub(crate) withdrawal: OnceLock<Ticket>,
     /// The path it had when it was withdrawn.
     pub(crate) last_path: OnceLock<String>,
+    /// Whether its finalizers have ended. By itself, so that whoever waits for that keeps no pointer to the object.
+    pub(crate) ended: Arc<AtomicBool>,
 }
 
 impl Object {
@@ -161,6 +163,7 @@ impl Object {
             edges: Edges::default(),
             withdrawal: OnceLock::new(),
             last_path: OnceLock::new(),
+            ended: Arc::default(),
         })
     }
 
@@ -255,7 +258,7 @@ impl Object {
     /// # Errors
     /// There is no such property, it has no setter, the value has the wrong type or is refused.
     pub fn set_property(&self, name: &str, value: impl Into<Value>) -> Result<(), PropertyError> {
-        crate::property::set(self, name, value.into())
+        crate::property::set(self, name, &value.into())
     }
 
     pub(crate) fn machine_inner(&self) -> &Arc<MachineInner> {
@@ -282,6 +285,22 @@ impl Object {
     pub(crate) fn set_complete(&self) {
         // ORDERING: Release: whoever sees the object complete sees its instance and its children.
         self.complete.store(true, Ordering::Release);
+    }
+}
+
+impl Object {
+    pub(crate) fn take_instance(&mut self) -> Option<Box<dyn Instance>> {
+        self.instance.take()
+    }
+}
+
+impl Drop for Object {
+    /// The last pointer may go anywhere: in a reader, or in a user's thread that is just letting go of a handle while the
+    /// finalizer has come and gone. What the instance's fields do when they are dropped is not that thread's business.
+    fn drop(&mut self) {
+        if let Some(instance) = self.take_instance() {
+            self.machine.dispose(instance);
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use crate::layer::Target;
 use crate::ledger::{Holder, Reason};
 use crate::object::{Object, ObjectImpl, RootObject};
 use crate::opened::{Handle, HandleId};
-use crate::withdraw::{self, Ticket};
+use crate::ticket::Ticket;
+use crate::withdraw;
 use std::sync::Arc;
 
 /// Operations on the tree. Any thread, also inside read sections, callbacks, hooks and transactions, unless it says otherwise.
@@ -21,9 +22,9 @@ pub trait ObjectOps: Target {
     }
 
     /// Withdraws this object and everything below it. Where the caller may wait, all hooks have run when this returns; elsewhere
-    /// the ticket says when. No parent, or withdrawn already: a no-op.
+    /// the ticket says when. Withdrawn already, perhaps by another thread: only the waiting is left. No parent: a no-op.
     ///
-    /// The caller holds no lock that a hook of the subtree takes; for everybody else there is
+    /// The caller holds no lock that a hook takes, of this subtree or of one that was withdrawn before; for everybody else there is
     /// [`unparent_async`](Self::unparent_async).
     ///
     /// # Errors
@@ -51,7 +52,7 @@ pub trait ObjectOps: Target {
     /// Sets the strong link called `name`; it is cut when this object is withdrawn.
     ///
     /// # Errors
-    /// This object is withdrawn or gone, the target is gone, or they are in two machines.
+    /// This object or the target is withdrawn or gone, or they are in two machines.
     #[track_caller]
     fn set_link(&self, name: &str, target: &(impl Target + ?Sized)) -> Result<(), TreeError> {
         let (source, target) = (self.pointer()?, target.pointer()?);
@@ -63,14 +64,13 @@ pub trait ObjectOps: Target {
                 child_machine: target.machine_name().into(),
             });
         }
-        if target.is_withdrawn() {
+        let Some(hold) = Hold::new(&target, Reason::LINK, Holder::object(&source)) else {
             return Err(TreeError::ChildWithdrawn {
                 parent: Object::describe(&source),
                 child: Object::describe(&target),
             });
-        }
-        let hold = Hold::new(&target, Reason::LINK, Holder::object(&source));
-        drop(crate::tree::set_link(&source, name, hold)?);
+        };
+        drop(crate::tree::set_link(&source, name, Some(hold))?);
         Ok(())
     }
 

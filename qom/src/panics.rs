@@ -12,11 +12,16 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> 
     catch_unwind(AssertUnwindSafe(f))
 }
 
-/// The text of a panic.
-pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
-    panic
+/// The text of a panic. Its payload is dropped here, and may panic in its turn.
+pub(crate) fn message_of(panic: Box<dyn Any + Send>) -> String {
+    let text = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a text".to_owned())
+        .unwrap_or_else(|| "a panic without a text".to_owned());
+    if let Err(again) = catch(|| drop(panic)) {
+        // A payload that panics while it is dropped, twice: leaking the second one ends it.
+        std::mem::forget(again);
+    }
+    text
 }

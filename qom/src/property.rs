@@ -196,7 +196,7 @@ pub(crate) fn get(object: &Object, name: &str) -> Result<Value, PropertyError> {
     getter(object).ok_or_else(|| no_access(object, name, "readable"))
 }
 
-pub(crate) fn set(object: &Object, name: &str, value: Value) -> Result<(), PropertyError> {
+pub(crate) fn set(object: &Object, name: &str, value: &Value) -> Result<(), PropertyError> {
     let property = find(object, name)?;
     let setter = property
         .setter
@@ -209,7 +209,7 @@ pub(crate) fn set(object: &Object, name: &str, value: Value) -> Result<(), Prope
         reason,
     };
     (property.gate)(object).map_err(refused)?;
-    setter(object, &value).map_err(|e| match e {
+    setter(object, value).map_err(|e| match e {
         SetError::WrongType => PropertyError::WrongType {
             type_name: object.class().name(),
             property: name.into(),

@@ -42,6 +42,15 @@ impl Tracker {
             .ok()
             .filter(|(t, _)| *t == self.address())
             .map(|(_, g)| g);
+        self.make_token(inherited)
+    }
+
+    /// A token for a new piece of work that does not follow from what this thread is doing.
+    pub(crate) fn fresh_token(&self) -> Token {
+        self.make_token(None)
+    }
+
+    fn make_token(&self, inherited: Option<u64>) -> Token {
         let mut generations = self.0.generations.lock();
         let generation = inherited.unwrap_or(generations.current);
         *generations.pending.entry(generation).or_default() += 1;

@@ -12,10 +12,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-pub(crate) type TreeKey = usize;
+/// An object's place in the arena. Places are used again; the stamp tells a new tenant from the one that a stale pointer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TreeKey {
+    at: usize,
+    stamp: u64,
+}
 
 /// What one object has in the tree.
 pub(crate) struct Node {
+    stamp: u64,
     pub(crate) object: Arc<Object>,
     parent: Option<(TreeKey, u64)>,
     name: Arc<str>,
@@ -27,18 +33,51 @@ pub(crate) struct Node {
     links: Vec<(Arc<str>, Hold)>,
 }
 
-/// The free indices of `name[*]`.
+/// The free indices of `name[*]`: those below `next` that are in `free`, and all from `next` on.
 #[derive(Default)]
 struct IndexPool {
     next: u32,
     free: BTreeSet<u32>,
 }
 
+impl IndexPool {
+    /// The lowest free index.
+    fn take(&mut self) -> u32 {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    fn give_back(&mut self, index: u32) {
+        // What was named by hand beyond the counter is still ahead of it.
+        if index < self.next {
+            self.free.insert(index);
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.free.len() == self.next as usize
+    }
+}
+
+impl Node {
+    fn give_index_back(&mut self, base: &str, index: u32) {
+        if let Some(pool) = self.indices.get_mut(base) {
+            pool.give_back(index);
+            if pool.is_unused() {
+                self.indices.remove(base);
+            }
+        }
+    }
+}
+
 /// The arena.
 #[derive(Default)]
 pub(crate) struct Tree {
     nodes: Vec<Option<Node>>,
-    free: Vec<TreeKey>,
+    free: Vec<usize>,
+    next_stamp: u64,
     next_age: u64,
     next_handle: u64,
 }
@@ -46,14 +85,18 @@ pub(crate) struct Tree {
 impl Tree {
     /// A place for an object that is about to be made.
     pub(crate) fn reserve(&mut self) -> TreeKey {
-        self.free.pop().unwrap_or_else(|| {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(None);
             self.nodes.len() - 1
-        })
+        });
+        let stamp = self.next_stamp;
+        self.next_stamp += 1;
+        TreeKey { at, stamp }
     }
 
     pub(crate) fn fill(&mut self, key: TreeKey, object: Arc<Object>) {
-        self.nodes[key] = Some(Node {
+        self.nodes[key.at] = Some(Node {
+            stamp: key.stamp,
             object,
             parent: None,
             name: Arc::from(""),
@@ -67,19 +110,19 @@ impl Tree {
 
     /// Takes a finalized object's node out. The caller drops it outside the lock.
     pub(crate) fn remove(&mut self, key: TreeKey) -> Option<Node> {
-        let node = self.nodes.get_mut(key)?.take();
-        if node.is_some() {
-            self.free.push(key);
-        }
-        node
+        self.node(key)?;
+        self.free.push(key.at);
+        self.nodes[key.at].take()
     }
 
     pub(crate) fn node(&self, key: TreeKey) -> Option<&Node> {
-        self.nodes.get(key)?.as_ref()
+        let node = self.nodes.get(key.at)?.as_ref()?;
+        (node.stamp == key.stamp).then_some(node)
     }
 
     fn node_mut(&mut self, key: TreeKey) -> Option<&mut Node> {
-        self.nodes.get_mut(key)?.as_mut()
+        let node = self.nodes.get_mut(key.at)?.as_mut()?;
+        (node.stamp == key.stamp).then_some(node)
     }
 
     /// All objects, in no particular order.
@@ -143,10 +186,7 @@ impl Tree {
         };
         let pool = indices.entry(base.into()).or_default();
         loop {
-            let index = pool.free.pop_first().unwrap_or_else(|| {
-                pool.next += 1;
-                pool.next - 1
-            });
+            let index = pool.take();
             let name = format!("{base}[{index}]");
             // A name that somebody chose by hand is skipped; it comes back to the pool when it is freed.
             if !names.contains_key(name.as_str()) {
@@ -179,10 +219,8 @@ impl Tree {
         if let Some(parent) = self.node_mut(parent) {
             parent.children.remove(&age);
             parent.names.remove(&name);
-            if let Some((base, index)) = split_index(&name)
-                && let Some(pool) = parent.indices.get_mut(base)
-            {
-                pool.free.insert(index);
+            if let Some((base, index)) = split_index(&name) {
+                parent.give_index_back(base, index);
             }
         }
         true
@@ -267,11 +305,9 @@ pub(crate) fn add_child(
     let (name, index) = tree.free_name(parent.key, base);
     let placed = place(tree, parent, &name, child);
     if placed.is_err()
-        && let Some(pool) = tree
-            .node_mut(parent.key)
-            .and_then(|n| n.indices.get_mut(base))
+        && let Some(node) = tree.node_mut(parent.key)
     {
-        pool.free.insert(index);
+        node.give_index_back(base, index);
     }
     placed
 }
@@ -325,31 +361,31 @@ fn place(
 
 /// Opens `handle` in the name of `holder`.
 pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
-    let mut tree = holder.machine_inner().tree.lock();
-    if !holder.is_complete() {
-        return Err(TreeError::DuringInit {
-            holder: tree.describe(holder),
-            what: handle.describe(),
-        });
-    }
-    if holder.is_withdrawn() {
-        return Err(TreeError::ParentWithdrawn {
-            parent: tree.describe(holder),
-            child: handle.describe(),
-        });
-    }
-    let id = HandleId(tree.next_handle);
-    tree.next_handle += 1;
-    match tree.node_mut(holder.key) {
-        Some(node) => node.opened.push((id, handle)),
-        None => {
-            return Err(TreeError::Gone(Gone {
-                object: tree.describe(holder),
-                state: "gone",
-            }));
+    {
+        let mut tree = holder.machine_inner().tree.lock();
+        let id = HandleId(tree.next_handle);
+        if holder.is_complete()
+            && !holder.is_withdrawn()
+            && let Some(node) = tree.node_mut(holder.key)
+        {
+            node.opened.push((id, handle));
+            tree.next_handle += 1;
+            return Ok(id);
         }
     }
-    Ok(id)
+    // Outside the lock: the handle describes itself, and may well ask the tree.
+    let (holder_path, handle) = (holder.describe(), handle.describe());
+    Err(if holder.is_complete() {
+        TreeError::ParentWithdrawn {
+            parent: holder_path,
+            child: handle,
+        }
+    } else {
+        TreeError::DuringInit {
+            holder: holder_path,
+            what: handle,
+        }
+    })
 }
 
 /// Forgets a handle that has been or is being closed; gives it to be dropped outside the lock.
@@ -360,7 +396,7 @@ pub(crate) fn forget(holder: &Arc<Object>, id: HandleId) -> Option<Arc<dyn Handl
     Some(opened.remove(at).1)
 }
 
-/// Handles opened since `mark`, newest first, taken out of the holder's list.
+/// Handles opened since `mark`, oldest first, taken out of the holder's list.
 pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc<dyn Handle>> {
     let mut tree = holder.machine_inner().tree.lock();
     let Some(node) = tree.node_mut(holder.key) else {
@@ -370,7 +406,6 @@ pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc
     node.opened
         .split_off(at)
         .into_iter()
-        .rev()
         .map(|(_, h)| h)
         .collect()
 }
@@ -387,11 +422,19 @@ pub(crate) fn set_link(
     target: Option<Hold>,
 ) -> Result<Option<Hold>, TreeError> {
     let mut tree = source.machine_inner().tree.lock();
-    if source.is_withdrawn() && target.is_some() {
-        return Err(TreeError::ParentWithdrawn {
-            parent: tree.describe(source),
-            child: format!("link {name}"),
-        });
+    if let Some(hold) = &target {
+        if source.is_withdrawn() {
+            return Err(TreeError::ParentWithdrawn {
+                parent: tree.describe(source),
+                child: format!("link {name}"),
+            });
+        }
+        if hold.object().is_withdrawn() {
+            return Err(TreeError::ChildWithdrawn {
+                parent: tree.describe(source),
+                child: tree.describe(hold.object()),
+            });
+        }
     }
     let Some(node) = tree.node_mut(source.key) else {
         return Err(TreeError::Gone(Gone {

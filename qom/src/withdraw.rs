@@ -4,146 +4,22 @@
 //! once in the caller. Step 2 closes, object by object, children before parents and younger siblings first; step 3 takes the
 //! tree edges away. These two are one item of the machine's teardown queue, in the order of the marks: an item is queued
 //! under the same lock that marks its objects, so a child's earlier withdrawal always ends before its parent's.
+//!
+//! Who marks is decided by the count word alone: an object with a parent is marked under the tree lock only (dropping a handle never
+//! marks it, and it gets and loses its parent under that lock); one without a parent by whoever drops its last handle, or
+//! by the close of its machine, whichever comes first in the word. Each mark is followed by one item of the queue.
 
 use crate::context::{self, Place};
-use crate::error::{TreeError, WaitError};
+use crate::error::TreeError;
 use crate::layer::LayerHooks;
-use crate::machine::{MachineEvent, MachineHandle, MachineInner};
+use crate::machine::{Help, MachineEvent, MachineHandle};
 use crate::object::Object;
 use crate::opened::Handle;
 use crate::panics;
+use crate::ticket::Ticket;
 use crate::tracker::Token;
-use parking_lot::{Condvar, Mutex};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
-
-/// The progress of one withdrawal: can be polled, awaited, or waited for.
-#[derive(Clone)]
-pub struct Ticket {
-    state: Arc<TicketState>,
-    machine: Option<Arc<MachineInner>>,
-}
-
-struct TicketState {
-    object: String,
-    progress: Mutex<Progress>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Progress {
-    done: bool,
-    wakers: Vec<Waker>,
-}
-
-impl Ticket {
-    fn new(machine: &Arc<MachineInner>, object: String) -> Self {
-        let state = TicketState {
-            object,
-            progress: Mutex::default(),
-            changed: Condvar::new(),
-        };
-        Self {
-            state: Arc::new(state),
-            machine: Some(machine.clone()),
-        }
-    }
-
-    /// A withdrawal with nothing to do.
-    pub(crate) fn finished(object: String) -> Self {
-        let progress = Mutex::new(Progress {
-            done: true,
-            wakers: Vec::new(),
-        });
-        Self {
-            state: Arc::new(TicketState {
-                object,
-                progress,
-                changed: Condvar::new(),
-            }),
-            machine: None,
-        }
-    }
-
-    /// Whether every hook has run and the tree edges are gone. (The finalizers come when nobody holds the objects any more.)
-    pub fn is_done(&self) -> bool {
-        self.state.progress.lock().done
-    }
-
-    /// Waits until it is done. The caller holds no lock that a hook takes.
-    ///
-    /// # Errors
-    /// The caller is inside a read section, a hook, a finalizer, a listener, a transaction or on the executor; or the time ran out.
-    pub fn wait(&self, timeout: Duration) -> Result<(), WaitError> {
-        let Some(machine) = &self.machine else {
-            return Ok(());
-        };
-        let what = || format!("the withdrawal of {}", self.state.object);
-        if self.is_done() {
-            return Ok(());
-        }
-        if let Some(place) = machine.waiting_forbidden() {
-            return Err(WaitError::Forbidden {
-                what: what(),
-                place,
-            });
-        }
-        let start = Instant::now();
-        machine.help_until(
-            Some(start + timeout),
-            || self.is_done(),
-            |until| self.wait_changed(until),
-        );
-        if self.is_done() {
-            return Ok(());
-        }
-        Err(WaitError::TimedOut {
-            what: what(),
-            waited: start.elapsed(),
-            holder: machine.teardown_holder(),
-        })
-    }
-
-    fn wait_changed(&self, until: Instant) {
-        let mut progress = self.state.progress.lock();
-        if !progress.done {
-            self.state.changed.wait_until(&mut progress, until);
-        }
-    }
-
-    fn finish(&self) {
-        let wakers = {
-            let mut progress = self.state.progress.lock();
-            progress.done = true;
-            std::mem::take(&mut progress.wakers)
-        };
-        self.state.changed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Future for Ticket {
-    type Output = ();
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut progress = self.state.progress.lock();
-        if progress.done {
-            return Poll::Ready(());
-        }
-        if !progress.wakers.iter().any(|w| w.will_wake(cx.waker())) {
-            progress.wakers.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ticket({}, done: {})", self.state.object, self.is_done())
-    }
-}
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One item of the teardown queue.
 pub(crate) struct Withdrawal {
@@ -155,8 +31,7 @@ pub(crate) struct Withdrawal {
     carries_storage: bool,
     /// Step 1 is left to whoever runs step 2, because a listener asked for the withdrawal.
     defer_retract: bool,
-    retracted: Mutex<bool>,
-    retract_done: Condvar,
+    retracted: AtomicBool,
     pub(crate) token: Token,
 }
 
@@ -171,16 +46,21 @@ pub(crate) enum Cause {
     Close,
 }
 
-/// Steps 0 and 1, and the queueing of the rest.
-pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<(Arc<Withdrawal>, Ticket)> {
+/// Steps 0 and 1, and the queueing of the rest. The caller runs that, or wakes the executor. None: nothing to do.
+pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     let machine = root.machine_inner();
     let withdrawal = {
         let tree = machine.tree.lock();
-        let now = root.counts.now();
         match cause {
-            Cause::Unparent if now.is_withdrawn() || !now.is_parented() => return None,
-            Cause::Close if now.is_withdrawn() => return None,
-            _ => {}
+            Cause::Unparent => {
+                let now = root.counts.now();
+                if now.is_withdrawn() || !now.is_parented() {
+                    return None;
+                }
+            }
+            // The root has no parent: somebody may be dropping its last handle at this moment, and only one of us begins.
+            Cause::Close if !root.counts.mark_withdrawn() => return None,
+            Cause::Close | Cause::LastHandle => {}
         }
         let describe = |o: &Object| {
             tree.path(o.key)
@@ -204,20 +84,23 @@ pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<(Arc<Withdrawal>
             ticket,
             carries_storage: cause == Cause::LastHandle,
             defer_retract: context::depth(Place::Listener) > 0,
-            retracted: Mutex::new(false),
-            retract_done: Condvar::new(),
+            retracted: AtomicBool::new(false),
             token: machine.tracker.token(),
         });
         machine.executor.push_teardown(withdrawal.clone());
         withdrawal
     };
     let ticket = withdrawal.ticket.clone();
-    tracing::debug!(object = %ticket.state.object, objects = withdrawal.batch.len(), "withdrawn");
+    tracing::debug!(
+        object = ticket.object(),
+        objects = withdrawal.batch.len(),
+        "withdrawn"
+    );
     // A listener must not change topology. The mark alone already stops callbacks.
     if !withdrawal.defer_retract {
         withdrawal.retract();
     }
-    Some((withdrawal, ticket))
+    Some(ticket)
 }
 
 /// The objects to be marked: the subtree without what has been marked before (that has a withdrawal of its own, queued earlier).
@@ -250,17 +133,15 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
         });
     }
     let machine = object.machine_inner();
-    let Some((_, ticket)) = begin(object, Cause::Unparent) else {
-        let earlier = object.withdrawal.get().cloned();
-        return Ok(earlier.unwrap_or_else(|| Ticket::finished(object.describe())));
+    let begun = begin(object, Cause::Unparent);
+    let is_new = begun.is_some();
+    // Where another thread's withdrawal has got it, waiting means waiting for that one.
+    let Some(ticket) = begun.or_else(|| object.withdrawal.get().cloned()) else {
+        return Ok(Ticket::finished(object.describe()));
     };
     if may_wait && machine.waiting_forbidden().is_none() {
-        machine.help_until(
-            None,
-            || ticket.is_done(),
-            |until| ticket.wait_changed(until),
-        );
-    } else {
+        ticket.wait_until(machine, None, Help::TearDown);
+    } else if is_new {
         machine.executor.wake();
     }
     Ok(ticket)
@@ -288,38 +169,31 @@ impl Withdrawal {
         for layer in layers {
             if let Some(retract) = layer.retract {
                 // Only listeners can panic in here, and those are caught one by one; this is for the layer's own bugs.
-                if let Err(panic) = panics::catch(|| retract(&handle, &self.batch)) {
-                    tracing::error!(
-                        layer = layer.name,
-                        panic = panics::message(&*panic),
-                        "retracting panicked"
-                    );
-                }
+                run_hook(Place::Hook, layer.name, &self.root, || {
+                    retract(&handle, &self.batch);
+                });
             }
         }
-        *self.retracted.lock() = true;
-        self.retract_done.notify_all();
+        // ORDERING: Release pairs with the Acquire in `is_ready`: step 2 sees all that step 1 has done.
+        self.retracted.store(true, Ordering::Release);
     }
 
-    /// Step 1 where it was left to this thread; waits where another thread is at it.
-    fn ensure_retracted(&self) {
-        if self.defer_retract {
-            return self.retract();
-        }
-        let mut retracted = self.retracted.lock();
-        while !*retracted {
-            self.retract_done.wait(&mut retracted);
-        }
+    /// Whether step 2 may run: step 1 has been done, or is left to whoever runs step 2.
+    pub(crate) fn is_ready(&self) -> bool {
+        // ORDERING: Acquire, see `retract`.
+        self.defer_retract || self.retracted.load(Ordering::Acquire)
     }
 
     pub(crate) fn object_name(&self) -> &str {
-        &self.ticket.state.object
+        self.ticket.object()
     }
 
-    /// Steps 2 and 3.
+    /// Steps 2 and 3, on a thread that is marked as the executor: what it calls may not wait.
     pub(crate) fn run(&self) {
-        self.ensure_retracted();
-        let machine = self.root.machine_inner().clone();
+        if self.defer_retract {
+            self.retract();
+        }
+        let machine = self.root.machine_inner();
         for object in &self.batch {
             close_object(object);
         }
@@ -334,10 +208,10 @@ impl Withdrawal {
         }
         machine.emit(&MachineEvent::Withdrawn {
             id: self.root.id(),
-            path: self.ticket.state.object.clone(),
+            path: self.object_name().to_owned(),
         });
         self.ticket.finish();
-        tracing::debug!(object = %self.ticket.state.object, "withdrawal complete");
+        tracing::debug!(object = self.object_name(), "withdrawal complete");
     }
 }
 
@@ -348,14 +222,14 @@ fn close_object(object: &Arc<Object>) {
             run_hook(Place::Hook, layer.name, object, || close(object));
         }
     }
-    let opened = object.machine_inner().tree.lock().take_opened(object.key);
-    for (_, handle) in opened.iter().rev() {
-        close_one(object, &**handle);
+    let mut opened = object.machine_inner().tree.lock().take_opened(object.key);
+    while let Some((_, handle)) = opened.pop() {
+        close_one(object, handle);
     }
     if let Some(instance) = object.any_instance() {
         for level in object.class().levels.iter().rev() {
             run_hook(Place::Hook, "unparent hook", object, || {
-                (level.unparent)(instance)
+                (level.unparent)(instance);
             });
         }
     }
@@ -363,9 +237,12 @@ fn close_object(object: &Arc<Object>) {
     drop(links);
 }
 
-/// Closes one handle; a panic is reported.
-pub(crate) fn close_one(holder: &Object, handle: &dyn Handle) {
+/// Closes one handle and lets go of it; a panic is reported.
+pub(crate) fn close_one(holder: &Object, handle: Arc<dyn Handle>) {
     run_hook(Place::Hook, "closing a handle", holder, || handle.close());
+    run_hook(Place::Hook, "dropping a closed handle", holder, || {
+        drop(handle);
+    });
 }
 
 /// Runs user code at `place`; false: it panicked, which is reported.
@@ -374,13 +251,8 @@ pub(crate) fn run_hook(place: Place, what: &str, object: &Object, f: impl FnOnce
     match panics::catch(f) {
         Ok(()) => true,
         Err(panic) => {
-            let panic = panics::message(&*panic);
-            tracing::error!(object = %object.describe(), what, panic, "panicked");
-            object.machine_inner().emit(&MachineEvent::Panicked {
-                object: object.describe(),
-                what: what.to_owned(),
-                message: panic,
-            });
+            let message = panics::message_of(panic);
+            object.machine_inner().panicked(object, what, message);
             false
         }
     }

@@ -1,8 +1,9 @@
 //! Why an object is alive: the paths from the roots to it, and the cycles on the way.
 
 use super::graph::{Graph, GraphEdge, NodeKind};
-use crate::object::ObjectId;
+use crate::object::{Object, ObjectId};
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 /// The answer to "why is this object alive?".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +23,15 @@ pub struct WhyAlive {
 }
 
 impl WhyAlive {
-    /// Explains the object `id`, called `object`, within the graph of its machine.
-    pub(crate) fn explain(full: &Graph, id: ObjectId, object: String, counts: (u64, u64)) -> Self {
+    /// Explains an object within the graph of its machine.
+    pub(crate) fn of(full: &Graph, object: &Object) -> Self {
+        let now = object.counts();
+        let counts = (now.storage(), now.users());
+        let name = object.describe_last();
+        Self::explain(full, object.id(), name, counts)
+    }
+
+    fn explain(full: &Graph, id: ObjectId, object: String, counts: (u64, u64)) -> Self {
         let Some(target) = full.find(id) else {
             let graph = Graph::default();
             return Self {
@@ -64,7 +72,7 @@ impl WhyAlive {
     pub(crate) fn describe_edge(&self, edge: &GraphEdge) -> String {
         let mut text = format!("{} [{}]", self.graph.nodes[edge.from].label, edge.reason);
         if let Some(place) = edge.place {
-            text.push_str(&format!(" at {}:{}", place.file(), place.line()));
+            let _ = write!(text, " at {}:{}", place.file(), place.line());
         }
         text
     }
