@@ -31,6 +31,7 @@ mod sync;
 #[doc(hidden)]
 pub mod protocol;
 
+#[cfg(not(holdfast_plain_atomics))]
 mod membarrier;
 
 mod engine;
