@@ -2,7 +2,7 @@
 //! say who was in the way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::engines::{LONG, config, eventually, logging};
@@ -223,6 +223,7 @@ crate::on_both_engines! {
                 entered.send(()).unwrap();
                 let _ = wait_leave.recv();
             });
+            let leave = leave;
             wait_entered.recv().unwrap();
             domain.retire(100, Box::new(()), "fits");
             domain.make_room().unwrap();
@@ -243,16 +244,19 @@ crate::on_both_engines! {
     fn inside_a_section_the_outermost_exit_waits_instead(engine) {
         let wait = Duration::from_millis(80);
         let (domain, _) = logging(DomainConfig { retired_bytes_limit: 100, limit_wait: wait, ..config(engine) });
-        let step = Barrier::new(2);
+        let (entered, wait_entered) = mpsc::channel();
+        let (leave, wait_leave) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let slow = std::thread::Builder::new().name("slow".into());
             slow.spawn_scoped(scope, || {
+                let wait_leave = wait_leave;
                 let guard = domain.enter();
-                step.wait();
-                step.wait();
+                entered.send(()).unwrap();
+                let _ = wait_leave.recv();
                 drop(guard);
             }).unwrap();
-            step.wait();
+            let leave = leave;
+            wait_entered.recv().unwrap();
             let outer = domain.enter();
             let inner = domain.enter();
             domain.retire(101, Box::new(()), "big");
@@ -272,7 +276,7 @@ crate::on_both_engines! {
             let begun = Instant::now();
             drop(guard);
             assert!(begun.elapsed() < wait, "who was refused owes nothing");
-            step.wait();
+            leave.send(()).unwrap();
         });
         domain.barrier(Some(LONG)).unwrap();
         let guard = domain.enter();
@@ -309,6 +313,8 @@ crate::on_both_engines! {
         domain.retire(1, Box::new(Tally(Arc::clone(&tally))), "it");
         drop(domain);
         drop(other);
+        // By now the reclaimer sleeps; the last handle has to wake it.
+        std::thread::sleep(Duration::from_millis(30));
         assert_eq!(Arc::strong_count(&alive), 2, "a reader is a handle");
         drop(reader);
         eventually("the sink goes with the thread", || Arc::strong_count(&alive) == 1);
@@ -359,11 +365,18 @@ crate::on_both_engines! {
         domain.barrier(Some(LONG)).unwrap();
         assert_eq!(tally.load(Ordering::SeqCst), 0);
         drop((kept, swapped));
+        // The caller's count is one of two: dropping it in a section takes nothing from the readers.
+        let guard = domain.enter();
+        drop(cell.swap(make(), 1));
         assert_eq!(tally.load(Ordering::SeqCst), 1);
+        drop(guard);
+        domain.barrier(Some(LONG)).unwrap();
+
+        assert_eq!(tally.load(Ordering::SeqCst), 2);
         let last = cell.into_inner();
         assert_eq!(Arc::strong_count(&last), 1);
         drop(last);
-        assert_eq!(tally.load(Ordering::SeqCst), 2);
+        assert_eq!(tally.load(Ordering::SeqCst), 3);
     }
 
     #[should_panic(expected = "was read with a guard of domain `mine`")]
