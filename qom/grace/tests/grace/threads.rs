@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qom_grace::{Domain, DomainConfig, EngineKind, Guard, Published, Reader};
 
@@ -128,6 +128,7 @@ crate::on_both_engines! {
             ..config(engine)
         });
         let hold = domain.enter();
+        let begun = Instant::now();
         std::thread::scope(|scope| {
             let outcome = scope.spawn(|| {
                 let _guard = domain.enter();
@@ -137,6 +138,7 @@ crate::on_both_engines! {
             }).join();
             assert!(outcome.is_err());
         });
+        assert!(begun.elapsed() < LONG, "it waited while it unwound");
         drop(hold);
         domain.barrier(Some(LONG)).unwrap();
     }
