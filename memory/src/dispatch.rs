@@ -1,11 +1,12 @@
 //! The hot path: from an address in a view to bytes or to a callback.
 
-use crate::access::{self, Access, ByteOrder, Endian, MemTx, MemTxError};
+mod callback;
+
+use crate::access::{self, ByteOrder, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::leaf::Leaf;
-use crate::reentrancy;
 use crate::view::View;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use callback::{call_read, call_write};
 use std::sync::atomic::Ordering;
 
 /// A number that one access can carry: `u8`, `u16`, `u32`, `u64`.
@@ -23,32 +24,22 @@ mod private {
 }
 
 macro_rules! scalar {
-    ($($ty:ty),*) => {$(
+    ($($ty:ty: $size:literal),*) => {$(
         impl private::Sealed for $ty {}
         impl Scalar for $ty {
-            const SIZE: u8 = size_of::<$ty>() as u8;
+            const SIZE: u8 = $size;
             #[inline]
-            #[expect(clippy::cast_possible_truncation, clippy::allow_attributes, reason = "the low bytes are what is wanted")]
-            fn from_u64(value: u64) -> Self { value as $ty }
+            fn from_u64(value: u64) -> Self {
+                let mut bytes = [0; $size];
+                bytes.copy_from_slice(&value.to_le_bytes()[..$size]);
+                Self::from_le_bytes(bytes)
+            }
             #[inline]
             fn to_u64(self) -> u64 { u64::from(self) }
         }
     )*};
 }
-scalar!(u8, u16, u32);
-
-impl private::Sealed for u64 {}
-impl Scalar for u64 {
-    const SIZE: u8 = 8;
-    #[inline]
-    fn from_u64(value: u64) -> Self {
-        value
-    }
-    #[inline]
-    fn to_u64(self) -> u64 {
-        self
-    }
-}
+scalar!(u8: 1, u16: 2, u32: 4, u64: 8);
 
 /// Between a value as the host loads it and the requested order.
 #[inline]
@@ -195,31 +186,28 @@ fn walk(
             return result | MemTx::DECODE_ERROR;
         };
         let rest = (len - done) as u64;
-        let taken = match view.flat.get(at) {
-            Some((span, leaf)) => {
-                if attrs.is_memory_only() && leaf.bytes().is_none() {
-                    if done == 0 {
-                        return MemTx::ACCESS_ERROR;
-                    }
-                    Step {
-                        len: rest.min(left_of(span.last(), at)),
-                        result: MemTx::ACCESS_ERROR,
-                    }
-                } else {
-                    let mut s = step(Some((leaf, at - span.first())), rest, done);
-                    s.len = s.len.min(rest);
-                    s
+        let taken = if let Some((span, leaf)) = view.flat.get(at) {
+            if attrs.is_memory_only() && leaf.bytes().is_none() {
+                if done == 0 {
+                    return MemTx::ACCESS_ERROR;
                 }
-            }
-            None => {
-                let hole = view
-                    .flat
-                    .after(at)
-                    .map_or(rest, |(next, _)| next.span.first() - at);
-                let mut s = step(None, rest.min(hole), done);
-                s.result |= MemTx::DECODE_ERROR;
+                Step {
+                    len: rest.min(left_of(span.last(), at)),
+                    result: MemTx::ACCESS_ERROR,
+                }
+            } else {
+                let mut s = step(Some((leaf, at - span.first())), rest, done);
+                s.len = s.len.min(rest);
                 s
             }
+        } else {
+            let hole = view
+                .flat
+                .after(at)
+                .map_or(rest, |(next, _)| next.span.first() - at);
+            let mut s = step(None, rest.min(hole), done);
+            s.result |= MemTx::DECODE_ERROR;
+            s
         };
         result |= taken.result;
         // INVARIANT: each step takes at least one byte: holes and ranges are not empty, a chunk has one byte or more.
@@ -248,21 +236,18 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
             };
             return Step { len: n, result };
         }
-        match callback_offset(leaf, offset, false) {
-            Some(offset) => {
-                let size = chunk(leaf, offset, most);
-                let (value, result) = call_read(leaf, offset, size, Endian::Little, attrs);
-                let n = usize::from(size);
-                part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
-                Step {
-                    len: u64::from(size),
-                    result,
-                }
+        if let Some(offset) = callback_offset(leaf, offset, false) {
+            let size = chunk(leaf, offset, most);
+            let (value, result) = call_read(leaf, offset, size, Endian::Little, attrs);
+            let n = usize::from(size);
+            part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
+            Step {
+                len: u64::from(size),
+                result,
             }
-            None => {
-                let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-                zeroes(buf, done, most.min(left), MemTx::DECODE_ERROR)
-            }
+        } else {
+            let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+            zeroes(buf, done, most.min(left), MemTx::DECODE_ERROR)
         }
     })
 }
@@ -285,30 +270,27 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             };
             return Step { len: n, result };
         }
-        match callback_offset(leaf, offset, true) {
-            Some(offset) => {
-                let size = chunk(leaf, offset, most);
-                let mut value = [0; 8];
-                value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
-                let result = call_write(
-                    leaf,
-                    offset,
-                    size,
-                    u64::from_le_bytes(value),
-                    Endian::Little,
-                    attrs,
-                );
-                Step {
-                    len: u64::from(size),
-                    result,
-                }
+        if let Some(offset) = callback_offset(leaf, offset, true) {
+            let size = chunk(leaf, offset, most);
+            let mut value = [0; 8];
+            value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
+            let result = call_write(
+                leaf,
+                offset,
+                size,
+                u64::from_le_bytes(value),
+                Endian::Little,
+                attrs,
+            );
+            Step {
+                len: u64::from(size),
+                result,
             }
-            None => {
-                let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-                Step {
-                    len: most.min(left),
-                    result: MemTx::DECODE_ERROR,
-                }
+        } else {
+            let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
+            Step {
+                len: most.min(left),
+                result: MemTx::DECODE_ERROR,
             }
         }
     })
@@ -380,127 +362,4 @@ fn chunk(leaf: &Leaf, offset: u64, most: u64) -> u8 {
     u8::try_from(access::chunk_len(leaf.core().rules, offset, most))
         .unwrap_or(1)
         .max(1)
-}
-
-/// Whether a callback may be entered, and on whose behalf.
-#[inline]
-fn admit(leaf: &Leaf, access: Access, is_write: bool) -> Result<Option<reentrancy::Inside>, MemTx> {
-    let core = leaf.core();
-    // A callback of a withdrawn owner is not entered any more: its regions are marked with it, and before it is closed.
-    let alive = leaf.region().is_some_and(|r| !r.is_withdrawn());
-    let Some(ops) = core.ops.as_ref().filter(|_| alive) else {
-        return Err(MemTx::DECODE_ERROR);
-    };
-    let legal = access::is_valid(core.rules, access.offset, access.size);
-    if !legal || !ops.accepts(&core.owner, access, is_write) {
-        tracing::debug!(
-            region = core.name,
-            offset = access.offset,
-            size = access.size,
-            is_write,
-            "guest error: invalid access"
-        );
-        return Err(MemTx::DECODE_ERROR);
-    }
-    if core.reentrant {
-        return Ok(None);
-    }
-    match reentrancy::enter(&core.owner) {
-        Some(inside) => Ok(Some(inside)),
-        None => {
-            tracing::warn!(
-                region = core.name,
-                offset = access.offset,
-                "guest error: a device reaches its own registers"
-            );
-            Err(MemTx::ACCESS_ERROR)
-        }
-    }
-}
-
-#[inline]
-fn call_read(leaf: &Leaf, offset: u64, size: u8, order: Endian, attrs: Attrs) -> (u64, MemTx) {
-    let access = Access {
-        offset,
-        size,
-        attrs,
-    };
-    let _inside = match admit(leaf, access, false) {
-        Ok(inside) => inside,
-        Err(refused) => return (0, refused),
-    };
-    let core = leaf.core();
-    let Some(ops) = &core.ops else {
-        return (0, MemTx::DECODE_ERROR);
-    };
-    let called = catch_unwind(AssertUnwindSafe(|| {
-        access::read(core.rules, offset, size, |offset, size| {
-            ops.read(
-                &core.owner,
-                Access {
-                    offset,
-                    size,
-                    attrs,
-                },
-            )
-        })
-    }));
-    match called {
-        Ok((value, result)) => (access::swap_to(core.rules, order, size, value), result),
-        Err(panic) => (0, panicked(leaf, &*panic)),
-    }
-}
-
-#[inline]
-fn call_write(
-    leaf: &Leaf,
-    offset: u64,
-    size: u8,
-    value: u64,
-    order: Endian,
-    attrs: Attrs,
-) -> MemTx {
-    let access = Access {
-        offset,
-        size,
-        attrs,
-    };
-    let _inside = match admit(leaf, access, true) {
-        Ok(inside) => inside,
-        Err(refused) => return refused,
-    };
-    let core = leaf.core();
-    let Some(ops) = &core.ops else {
-        return MemTx::DECODE_ERROR;
-    };
-    let value = access::swap_to(core.rules, order, size, value);
-    let called = catch_unwind(AssertUnwindSafe(|| {
-        access::write(core.rules, offset, size, value, |offset, size, value| {
-            ops.write(
-                &core.owner,
-                Access {
-                    offset,
-                    size,
-                    attrs,
-                },
-                value,
-            )
-        })
-    }));
-    match called {
-        Ok(result) => result,
-        Err(panic) => panicked(leaf, &*panic),
-    }
-}
-
-#[cold]
-fn panicked(leaf: &Leaf, panic: &(dyn std::any::Any + Send)) -> MemTx {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    let owner = &leaf.core().owner;
-    tracing::error!(owner = %owner.describe(), region = leaf.core().name, panic = text, "a callback panicked");
-    qom::layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);
-    MemTx::ERROR
 }

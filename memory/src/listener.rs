@@ -105,7 +105,7 @@ impl ListenerEntry {
             return;
         }
         layer::run_hook(Place::Listener, "listener", &self.owner, || {
-            self.listener.call(&self.owner, call)
+            self.listener.call(&self.owner, call);
         });
         let _ = space;
     }

@@ -3,147 +3,31 @@
 //! A mapping gives bytes only in a read section or through a pin. Closing it unlinks it now and lets the region and the bytes go after a
 //! grace period, so an idle mapping delays nobody's finalization for longer. A pin keeps region and bytes until the I/O is done.
 
+mod bounce;
+mod error;
+mod found;
+mod pin;
+
+pub use error::{Intent, MapError};
+pub use pin::Pin;
+
 use crate::access::MemTx;
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
-use crate::host::{Backing, BackingError, VolatileBytes};
-use crate::leaf::Leaf;
-use crate::region::Region;
+use crate::host::{Backing, VolatileBytes};
 use crate::space::{AddressSpace, SpaceGuard};
-use crate::state::MemoryState;
+use bounce::bounce;
+use found::{check_machines, find_ram};
 use qom::grace::Published;
 use qom::layer::{self, Hold, Holder, Pointer, Reason};
-use qom::{Handle, HandleId, Object, TreeError};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use qom::{Handle, HandleId, Object};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A mapping holds a region.
 pub(crate) const MAPPING: Reason = Reason("mapping");
 /// A pin holds a region.
 pub(crate) const PIN: Reason = Reason("pin (I/O in flight)");
-
-/// What a mapping or a pin is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Intent {
-    /// Reading guest memory.
-    Read,
-    /// Writing guest memory.
-    Write,
-    /// Both.
-    ReadWrite,
-}
-
-impl Intent {
-    fn writes(self) -> bool {
-        self != Self::Read
-    }
-    fn reads(self) -> bool {
-        self != Self::Write
-    }
-}
-
-/// A mapping, a pin or a slice was refused, or has ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MapError {
-    /// No bytes were asked for.
-    #[error("nothing to map at {at}: zero bytes")]
-    Empty {
-        /// Where.
-        at: Gpa,
-    },
-    /// There is no RAM, or no RAM that may be written.
-    #[error("no RAM for this at {at}")]
-    NotRam {
-        /// Where.
-        at: Gpa,
-    },
-    /// There is RAM, but not that much of it in one piece.
-    #[error("fewer than {wanted:#x} bytes of RAM in one piece at {at}")]
-    TooShort {
-        /// Where.
-        at: Gpa,
-        /// How many bytes.
-        wanted: u64,
-    },
-    /// The space has no bounce buffer left.
-    #[error(
-        "bounce buffers of address space `{space}` are used up: {used} of {limit} bytes, {wanted} wanted by {holder}"
-    )]
-    BounceExhausted {
-        /// The space.
-        space: String,
-        /// Who asked.
-        holder: String,
-        /// Bytes in use.
-        used: u64,
-        /// Bytes allowed.
-        limit: u64,
-        /// Bytes asked for.
-        wanted: u64,
-    },
-    /// What was to be bounced could not be read.
-    #[error("reading {at} into a bounce buffer for {holder}: {result}")]
-    BounceRead {
-        /// Where.
-        at: Gpa,
-        /// Who asked.
-        holder: String,
-        /// What the read came to.
-        result: MemTx,
-    },
-    /// A bounce buffer is a copy, and cannot be pinned.
-    #[error("the mapping of {what} by {holder} is a bounce buffer and cannot be pinned")]
-    Bounced {
-        /// What is mapped.
-        what: String,
-        /// Who mapped it.
-        holder: String,
-    },
-    /// The mapping has been unmapped.
-    #[error("the mapping of {what} by {holder} has been unmapped")]
-    Unmapped {
-        /// What was mapped.
-        what: String,
-        /// Who mapped it.
-        holder: String,
-    },
-    /// The region or the holder has been withdrawn.
-    #[error("{what}, mapped by {holder}, is withdrawn")]
-    Withdrawn {
-        /// What was mapped.
-        what: String,
-        /// Who mapped it.
-        holder: String,
-    },
-    /// Holder and region are in two machines.
-    #[error("{holder} of machine `{holder_machine}` cannot map {what} of machine `{machine}`")]
-    OtherMachine {
-        /// What was to be mapped.
-        what: String,
-        /// Its machine.
-        machine: String,
-        /// Who asked.
-        holder: String,
-        /// The holder's machine.
-        holder_machine: String,
-    },
-    /// The holder is withdrawn, gone, or in init.
-    #[error(transparent)]
-    Holder(#[from] TreeError),
-    /// The holder is gone.
-    #[error(transparent)]
-    Gone(#[from] qom::Gone),
-    /// No memory for a bounce buffer.
-    #[error("a bounce buffer for {holder}")]
-    Backing {
-        /// Who asked.
-        holder: String,
-        /// Why not.
-        #[source]
-        source: BackingError,
-    },
-}
 
 enum Mapped {
     /// Bytes of a region.
@@ -272,49 +156,6 @@ pub struct Mapping {
     inner: Arc<MappingInner>,
 }
 
-/// What a mapping or a pin found.
-struct Found {
-    object: Pointer,
-    backing: Backing,
-}
-
-/// RAM at `addr` for this intent, up to `len` bytes.
-fn find_ram(
-    leaf: &Leaf,
-    offset: u64,
-    len: u64,
-    addr: Gpa,
-    intent: Intent,
-) -> Result<Found, MapError> {
-    let bytes = leaf.bytes().ok_or(MapError::NotRam { at: addr })?;
-    if intent.writes() && !leaf.writes_directly() {
-        return Err(MapError::NotRam { at: addr });
-    }
-    let len = len.min(bytes.len().saturating_sub(offset));
-    let object = leaf.pointer().ok_or(MapError::NotRam { at: addr })?;
-    let backing = leaf.core().backing().ok_or(MapError::NotRam { at: addr })?;
-    // The range was cut to its backing when the view was made, so this fails only at its very end.
-    let backing = backing
-        .slice(leaf.range().offset.0 + offset, len)
-        .map_err(|_| MapError::NotRam { at: addr })?;
-    Ok(Found {
-        object: object.clone(),
-        backing,
-    })
-}
-
-fn check_machines(holder: &Pointer, space: &AddressSpace, addr: Gpa) -> Result<(), MapError> {
-    if layer::machine_of(holder).is_same(space.machine()) {
-        return Ok(());
-    }
-    Err(MapError::OtherMachine {
-        what: format!("{addr} of `{}`", space.name()),
-        machine: space.machine().name().into(),
-        holder: holder.describe(),
-        holder_machine: holder.machine_name().into(),
-    })
-}
-
 impl Mapping {
     #[track_caller]
     pub(crate) fn open(
@@ -413,6 +254,7 @@ impl Mapping {
 
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
+        // ORDERING: Acquire pairs with the swap in `end`: who sees it ended sees nothing newer than that end.
         !self.inner.ended.load(Ordering::Acquire)
     }
 
@@ -528,172 +370,6 @@ impl std::fmt::Debug for Mapping {
             f,
             "Mapping({} at {} by {})",
             self.inner.what, self.inner.addr, self.inner.holder_name
-        )
-    }
-}
-
-/// A bounce buffer of up to `len` bytes, filled where it is to be read.
-fn bounce(
-    space: &AddressSpace,
-    guard: &SpaceGuard<'_>,
-    holder: &Pointer,
-    addr: Gpa,
-    len: u64,
-    intent: Intent,
-) -> Result<Backing, MapError> {
-    let (used, limit) = (
-        &space.inner.bounce_bytes,
-        space.inner.bounce_limit.load(Ordering::Relaxed),
-    );
-    let take = |now: u64| {
-        let len = len.min(limit.saturating_sub(now));
-        (len > 0).then_some(now + len)
-    };
-    let before = used
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        .map_err(|now| MapError::BounceExhausted {
-            space: space.name().into(),
-            holder: holder.describe(),
-            used: now,
-            limit,
-            wanted: len,
-        })?;
-    let len = len.min(limit.saturating_sub(before));
-    let filled = Backing::anonymous(len)
-        .map_err(|source| MapError::Backing {
-            holder: holder.describe(),
-            source,
-        })
-        .and_then(|backing| {
-            if intent.reads() {
-                let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
-                let result = guard.read(addr, &mut data, Attrs::default());
-                let copied = backing.bytes().write(0, &data);
-                if !result.is_ok() || copied.is_err() {
-                    return Err(MapError::BounceRead {
-                        at: addr,
-                        holder: holder.describe(),
-                        result,
-                    });
-                }
-            }
-            Ok(backing)
-        });
-    if filled.is_err() {
-        used.fetch_sub(len, Ordering::Relaxed);
-    }
-    filled
-}
-
-/// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
-///
-/// It survives the withdrawal of everybody concerned; the ledger counts it, and names it while it records.
-pub struct Pin {
-    backing: Backing,
-    read_only: bool,
-    /// Behind the backing: the bytes go first.
-    hold: Hold,
-    state: Arc<MemoryState>,
-}
-
-impl Pin {
-    #[track_caller]
-    pub(crate) fn take(
-        space: &AddressSpace,
-        holder: &Pointer,
-        addr: Gpa,
-        len: u64,
-        intent: Intent,
-    ) -> Result<Self, MapError> {
-        if len == 0 {
-            return Err(MapError::Empty { at: addr });
-        }
-        check_machines(holder, space, addr)?;
-        if holder.is_withdrawn() {
-            return Err(MapError::Withdrawn {
-                what: format!("{addr} of `{}`", space.name()),
-                holder: holder.describe(),
-            });
-        }
-        let guard = space.enter();
-        let (span, leaf) = guard
-            .view()
-            .find(addr)
-            .ok_or(MapError::NotRam { at: addr })?;
-        let found = find_ram(leaf, addr.0 - span.first(), len, addr, intent)?;
-        if found.backing.len() < len {
-            return Err(MapError::TooShort {
-                at: addr,
-                wanted: len,
-            });
-        }
-        Self::new(
-            &found.object,
-            found.backing,
-            || Holder::object(holder),
-            space.state(),
-            !intent.writes(),
-        )
-        .ok_or_else(|| MapError::Withdrawn {
-            what: found.object.describe(),
-            holder: holder.describe(),
-        })
-    }
-
-    #[track_caller]
-    fn new(
-        object: &Pointer,
-        backing: Backing,
-        holder: impl FnOnce() -> Holder,
-        state: &Arc<MemoryState>,
-        read_only: bool,
-    ) -> Option<Self> {
-        let hold = Hold::counted(object, PIN, holder)?;
-        let pins: &AtomicU64 = &state.counters.pins;
-        pins.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
-            backing,
-            read_only,
-            hold,
-            state: state.clone(),
-        })
-    }
-
-    /// The bytes.
-    #[inline]
-    pub fn bytes(&self) -> VolatileBytes<'_> {
-        let bytes = self.backing.bytes();
-        if self.read_only {
-            bytes.read_only()
-        } else {
-            bytes
-        }
-    }
-
-    /// The backing slice, for what wants a file descriptor or a host address.
-    pub fn backing(&self) -> &Backing {
-        &self.backing
-    }
-
-    /// The region that it keeps.
-    pub fn region(&self) -> Option<&Region> {
-        self.hold.object().instance()
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.state.counters.pins.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl std::fmt::Debug for Pin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Pin({} bytes of {})",
-            self.backing.len(),
-            self.hold.object().describe()
         )
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct SpaceInner {
 
 impl SpaceInner {
     pub(crate) fn is_closed(&self) -> bool {
+        // ORDERING: Acquire pairs with the swap in `close`.
         self.closed.load(Ordering::Acquire)
     }
 

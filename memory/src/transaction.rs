@@ -143,9 +143,9 @@ pub(crate) fn same_machine(a: &Object, b: &Object) -> Result<(), RegionError> {
         return Ok(());
     }
     Err(RegionError::OtherMachine {
-        region: a.describe(),
+        region: a.describe().into(),
         machine: a.machine_name().into(),
-        other: b.describe(),
+        other: b.describe().into(),
         other_machine: b.machine_name().into(),
     })
 }

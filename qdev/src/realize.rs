@@ -154,7 +154,7 @@ fn run_stations(object: &Pointer) -> Result<(), RealizeError> {
 fn run_unrealize(object: &Pointer, stations: &[Station]) {
     for station in stations.iter().rev() {
         layer::run_hook(Place::Hook, "unrealize", object, || {
-            (station.unrealize)(object)
+            (station.unrealize)(object);
         });
     }
 }
@@ -194,27 +194,23 @@ fn give_home(object: &Pointer) -> Result<(), RealizeError> {
         home: HOME,
         source,
     };
-    let home = match machine.resolve(HOME) {
-        Some(home) => home
-            .cast::<Container>()
+    let home = if let Some(home) = machine.resolve(HOME) {
+        home.cast::<Container>()
             .ok()
             .map(|c| c.child())
-            .unwrap_or_default(),
-        None => {
-            let root = machine
-                .resolve("/machine")
-                .ok_or_else(|| RealizeError::Withdrawn {
-                    device: object.describe(),
-                })?;
-            let home = machine.create::<Container>()?;
-            match root.add_child("unattached", &home) {
-                Ok(_) => home.child(),
-                // Another thread was faster.
-                Err(TreeError::NameTaken { .. }) => {
-                    root.child_named("unattached").unwrap_or_default()
-                }
-                Err(error) => return Err(failed(error)),
-            }
+            .unwrap_or_default()
+    } else {
+        let root = machine
+            .resolve("/machine")
+            .ok_or_else(|| RealizeError::Withdrawn {
+                device: object.describe(),
+            })?;
+        let home = machine.create::<Container>()?;
+        match root.add_child("unattached", &home) {
+            Ok(_) => home.child(),
+            // Another thread was faster.
+            Err(TreeError::NameTaken { .. }) => root.child_named("unattached").unwrap_or_default(),
+            Err(error) => return Err(failed(error)),
         }
     };
     let home: Child<Container> = home;

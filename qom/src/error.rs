@@ -128,13 +128,13 @@ pub enum TreeError {
     )]
     OtherMachine {
         /// Path of the parent.
-        parent: String,
+        parent: Box<str>,
         /// Its machine.
-        parent_machine: String,
+        parent_machine: Box<str>,
         /// Path of the child.
-        child: String,
+        child: Box<str>,
         /// Its machine.
-        child_machine: String,
+        child_machine: Box<str>,
     },
     /// The parent is below the child.
     #[error("{child} cannot be added to {parent}, which is below it")]

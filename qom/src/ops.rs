@@ -58,9 +58,9 @@ pub trait ObjectOps: Target {
         let (source, target) = (self.pointer()?, target.pointer()?);
         if !crate::layer::same_machine(&source, &target) {
             return Err(TreeError::OtherMachine {
-                parent: Object::describe(&source),
+                parent: Object::describe(&source).into(),
                 parent_machine: source.machine_name().into(),
-                child: Object::describe(&target),
+                child: Object::describe(&target).into(),
                 child_machine: target.machine_name().into(),
             });
         }

@@ -273,9 +273,9 @@ pub(crate) fn add_child(
 ) -> Result<Arc<str>, TreeError> {
     if !Arc::ptr_eq(parent.machine_inner(), child.machine_inner()) {
         return Err(TreeError::OtherMachine {
-            parent: parent.describe(),
+            parent: parent.describe().into(),
             parent_machine: parent.machine_name().into(),
-            child: child.describe(),
+            child: child.describe().into(),
             child_machine: child.machine_name().into(),
         });
     }

@@ -191,6 +191,9 @@ fn missing<V: Clone>(
     }
 }
 
+/// A span of a view's map, and what is to stand in it.
+type Splice<V> = (Span, Vec<(Span, Entry<V>)>);
+
 /// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
 /// `None` where they are equal.
 fn compare<V: Clone>(
@@ -198,7 +201,7 @@ fn compare<V: Clone>(
     new: &[FlatRange],
     difference: &mut Difference<V>,
     value: &mut impl FnMut(&FlatRange) -> V,
-) -> Option<(Span, Vec<(Span, Entry<V>)>)> {
+) -> Option<Splice<V>> {
     let same = |(old, new): &(&(Span, &Entry<V>), &FlatRange)| old.1.range(old.0) == **new;
     let begin = old.iter().zip(new).take_while(same).count();
     let (old, new) = (&old[begin..], &new[begin..]);

@@ -95,13 +95,13 @@ pub enum RegionError {
     )]
     OtherMachine {
         /// One party.
-        region: String,
+        region: Box<str>,
         /// Its machine.
-        machine: String,
+        machine: Box<str>,
         /// The other party.
-        other: String,
+        other: Box<str>,
         /// Its machine.
-        other_machine: String,
+        other_machine: Box<str>,
     },
     /// An owner is still in init: introspection must leave no trace.
     #[error("{region} cannot join {other} while {owner} is in init")]

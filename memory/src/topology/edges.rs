@@ -119,7 +119,7 @@ impl Topology {
         node.container = Some(Placement { container, order });
         let enabled = node.enabled;
         self.with_children(container, child, |children, node| {
-            children.add(child, node, order)
+            children.add(child, node, order);
         });
         self.touch_container(container);
         if enabled {
@@ -144,7 +144,7 @@ impl Topology {
         }
         self.touch_container(container);
         self.with_children(container, child, |children, node| {
-            children.remove(child, node, order)
+            children.remove(child, node, order);
         });
         self.node_mut(child).container = None;
         self.touch_container(container);

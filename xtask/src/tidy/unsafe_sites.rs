@@ -11,6 +11,7 @@ const SITES: &[&str] = &[
     "memory/src/host/bytes.rs",
     "memory/src/host/copy.rs",
     "memory/src/host/mapping.rs",
+    "memory/src/leaf.rs",
     "qom/grace/src/fork.rs",
     "qom/grace/src/membarrier.rs",
     "qom/grace/src/published.rs",

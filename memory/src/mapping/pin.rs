@@ -1,0 +1,125 @@
+//! Pins: one I/O in flight.
+
+use super::found::{check_machines, find_ram};
+use super::{Intent, MapError, PIN};
+use crate::addr::Gpa;
+use crate::host::{Backing, VolatileBytes};
+use crate::region::Region;
+use crate::space::AddressSpace;
+use crate::state::MemoryState;
+use qom::layer::{Hold, Holder, Pointer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
+///
+/// It survives the withdrawal of everybody concerned; the ledger counts it, and names it while it records.
+pub struct Pin {
+    backing: Backing,
+    read_only: bool,
+    /// Behind the backing: the bytes go first.
+    hold: Hold,
+    state: Arc<MemoryState>,
+}
+
+impl Pin {
+    #[track_caller]
+    pub(crate) fn take(
+        space: &AddressSpace,
+        holder: &Pointer,
+        addr: Gpa,
+        len: u64,
+        intent: Intent,
+    ) -> Result<Self, MapError> {
+        if len == 0 {
+            return Err(MapError::Empty { at: addr });
+        }
+        check_machines(holder, space, addr)?;
+        if holder.is_withdrawn() {
+            return Err(MapError::Withdrawn {
+                what: format!("{addr} of `{}`", space.name()),
+                holder: holder.describe(),
+            });
+        }
+        let guard = space.enter();
+        let (span, leaf) = guard
+            .view()
+            .find(addr)
+            .ok_or(MapError::NotRam { at: addr })?;
+        let found = find_ram(leaf, addr.0 - span.first(), len, addr, intent)?;
+        if found.backing.len() < len {
+            return Err(MapError::TooShort {
+                at: addr,
+                wanted: len,
+            });
+        }
+        Self::new(
+            &found.object,
+            found.backing,
+            || Holder::object(holder),
+            space.state(),
+            !intent.writes(),
+        )
+        .ok_or_else(|| MapError::Withdrawn {
+            what: found.object.describe(),
+            holder: holder.describe(),
+        })
+    }
+
+    #[track_caller]
+    pub(super) fn new(
+        object: &Pointer,
+        backing: Backing,
+        holder: impl FnOnce() -> Holder,
+        state: &Arc<MemoryState>,
+        read_only: bool,
+    ) -> Option<Self> {
+        let hold = Hold::counted(object, PIN, holder)?;
+        let pins: &AtomicU64 = &state.counters.pins;
+        pins.fetch_add(1, Ordering::Relaxed);
+        Some(Self {
+            backing,
+            read_only,
+            hold,
+            state: state.clone(),
+        })
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> VolatileBytes<'_> {
+        let bytes = self.backing.bytes();
+        if self.read_only {
+            bytes.read_only()
+        } else {
+            bytes
+        }
+    }
+
+    /// The backing slice, for what wants a file descriptor or a host address.
+    pub fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
+    /// The region that it keeps.
+    pub fn region(&self) -> Option<&Region> {
+        self.hold.object().instance()
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.state.counters.pins.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Pin({} bytes of {})",
+            self.backing.len(),
+            self.hold.object().describe()
+        )
+    }
+}
