@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_epoch::{Collector, LocalHandle};
 
 use crate::error::EngineError;
 use crate::fork;
+use crate::lock::Mutex;
 #[cfg(not(holdfast_plain_atomics))]
 use crate::membarrier;
 use crate::protocol::Clock;
@@ -167,10 +168,7 @@ struct Epochs {
 
 impl Epochs {
     fn register(&self) -> LocalHandle {
-        let mut current = self
-            .collector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.collector.lock();
         if current.0 != fork::generation() {
             let parents = std::mem::replace(&mut *current, (fork::generation(), Collector::new()));
             // It may be in any state.

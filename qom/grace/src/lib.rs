@@ -16,7 +16,7 @@
 //!
 //! `sync` and `protocol` are the algorithm and its proof, small enough to be explored by loom and by a store-buffer model; `membarrier` and
 //! `engine` are the two ways to a grace period; `slot` and `this_thread` find a reader's word; `guard` and
-//! `published` are what readers use; `retired`, `reclaimer` and `domain` are the other side; `fork` and `error` are what is left.
+//! `published` are what readers use; `retired`, `reclaimer` and `domain` are the other side; `lock`, `fork` and `error` are what is left.
 //!
 //! # Forks
 //!
@@ -26,6 +26,8 @@
 //! held in the child, as with every library.
 
 mod sync;
+
+mod lock;
 
 // Open for the models in `tests/`; not part of the interface.
 #[doc(hidden)]

@@ -14,13 +14,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::domain::Inner;
 use crate::fork;
+use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::retired::Retired;
 
 const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
@@ -107,8 +108,7 @@ impl Reclaimer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so a poisoned state is a whole one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Queues something, and sees to it that the reclaimer works.
@@ -131,19 +131,13 @@ impl Reclaimer {
         self.start(inner, &mut state)?;
         while state.handed < target {
             state = match deadline {
-                None => self
-                    .done
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.done.wait(state),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Ok(Waited::Out(begun.elapsed()));
                     }
-                    self.done
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.done.wait_for(state, left)
                 }
             };
             // A shutdown in between may have let the thread go.
@@ -244,10 +238,7 @@ impl Reclaimer {
                 return None;
             }
             state.asleep = true;
-            state = self
-                .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.work.wait(state);
             state.asleep = false;
             self.counts.wakeups.fetch_add(1, Ordering::Relaxed);
         }

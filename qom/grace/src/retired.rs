@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
+
+use crate::lock::{Condvar, Mutex};
 
 /// Counts what is retired and not yet disposed of. Outlives the domain as long as something retired does.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ impl Account {
         // the two sees the other.
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(self.lock.lock());
             self.room.notify_all();
         }
     }
@@ -46,7 +48,7 @@ impl Account {
         if self.bytes() <= limit {
             return true;
         }
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let enough = loop {
             if self.bytes() <= limit {
@@ -56,11 +58,7 @@ impl Account {
             if left.is_zero() {
                 break false;
             }
-            held = self
-                .room
-                .wait_timeout(held, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            held = self.room.wait_for(held, left);
         };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(held);

@@ -20,8 +20,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_epoch::{Guard as Pin, LocalHandle};
 
@@ -29,6 +29,7 @@ use crate::domain::Inner;
 use crate::engine::Engine;
 use crate::error::ReaderName;
 use crate::fork;
+use crate::lock::Mutex;
 use crate::protocol::Word;
 
 /// Bits of [`Own::flags`]: what an outermost exit has to do besides.
@@ -142,11 +143,7 @@ impl Slot {
     }
 
     fn name(&self) -> ReaderName {
-        let owner = self
-            .owner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let owner = self.owner.lock().clone();
         ReaderName {
             name: owner.name,
             thread: owner.thread,
@@ -310,7 +307,7 @@ impl Registry {
         name: Option<Arc<str>>,
         thread: u64,
     ) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         let free = slots.iter().find(|slot| {
             // ORDERING: acquire pairs with `release`.
             slot.taken
@@ -326,7 +323,7 @@ impl Registry {
         };
         slot.ended.store(false, Ordering::Relaxed);
         slot.inherit();
-        *slot.owner.lock().unwrap_or_else(PoisonError::into_inner) = Owner { name, thread };
+        *slot.owner.lock() = Owner { name, thread };
         // This thread has just claimed it.
         if handle.is_some() {
             slot.own.flags.set(flag::PINS);
@@ -338,15 +335,12 @@ impl Registry {
 
     /// The slots there are now.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Slot>> {
-        self.slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.slots.lock().clone()
     }
 
     /// How many threads have a slot.
     pub(crate) fn taken(&self) -> u64 {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock();
         slots
             .iter()
             .map(|slot| u64::from(slot.taken.load(Ordering::Relaxed)))
@@ -356,7 +350,7 @@ impl Registry {
     /// The reader whose section began first by the clock, and that clock value. `last` comes last, whenever
     /// it began.
     pub(crate) fn oldest(&self, last: Option<&Slot>) -> Option<(u64, ReaderName)> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock();
         let is_last = |slot: &Slot| last.is_some_and(|last| std::ptr::eq(last, slot));
         slots
             .iter()
@@ -367,7 +361,7 @@ impl Registry {
 
     /// In a forked child: ends the sections of threads that do not exist here.
     pub(crate) fn disinherit(&self) {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.lock();
         for slot in slots.iter() {
             if slot.generation.load(Ordering::Relaxed) == fork::generation() {
                 continue;
@@ -391,12 +385,7 @@ impl Registry {
 
     /// The domain is gone: threads may forget their slots.
     pub(crate) fn close(&self) {
-        for slot in self
-            .slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        for slot in self.slots.lock().iter() {
             slot.closed.store(true, Ordering::Release);
         }
     }
