@@ -68,3 +68,6 @@ pub fn save_png(frame: &Frame, path: &Path) -> Result<(), FrameError> {
     })?;
     write_png(frame, BufWriter::new(file))
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,32 +36,32 @@ use std::{
     hash::RandomState,
 };
 
-use thiserror::Error;
-
 use crate::{
     context::ContextTable,
     edid::DisplaySize,
-    limits::{Budget, LimitReached, Limits},
-    renderer::{
-        BlobHandle, Capset, Fence, FenceSink, FenceState, Generation, Guarded, Renderer, Timeline,
-    },
+    limits::{Budget, LimitReached},
+    renderer::{BlobHandle, Capset, FenceSink, Generation, Guarded, Renderer},
     resource::ResourceTable,
     scanout::{Frame, Scanout},
-    wire::{Header, MAX_SCANOUTS, Rect, Request, Response, feature},
+    wire::{Header, Rect, Request, Response, feature},
 };
 
 mod blob_commands;
+mod config;
 mod context_commands;
 mod display_commands;
 mod env;
 mod error;
 mod execute;
+mod fences;
 mod held;
 mod pixel_commands;
 
+pub use config::{ConfigError, GpuConfig, ScanoutConfig};
 pub use env::{Completion, GpuEnv, MappingToken, Placement, QueueKind, QueuedCommand, WindowError};
 pub use error::GuestError;
 
+use fences::FencedReply;
 use held::{Footprint, HeldCommand, HeldCommands, Ticket, Wait};
 
 /// Event bit in the device's config space: a display changed.
@@ -69,68 +69,6 @@ pub const EVENT_DISPLAY: u32 = 1 << 0;
 
 /// Length of the device's config space, in bytes.
 pub const CONFIG_BYTES: usize = 16;
-
-/// How a scanout begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScanoutConfig {
-    /// What is connected at the start, if anything is.
-    pub display: Option<DisplaySize>,
-    /// The size that the EDID prefers; none to follow the display.
-    pub edid: Option<DisplaySize>,
-}
-
-/// 1024 by 768.
-impl Default for ScanoutConfig {
-    fn default() -> Self {
-        Self {
-            display: Some(DisplaySize::default()),
-            edid: None,
-        }
-    }
-}
-
-/// What a device is made with.
-#[derive(Clone, Debug)]
-pub struct GpuConfig {
-    /// What a guest may spend.
-    pub limits: Limits,
-    /// The scanouts, 1 to 16.
-    pub scanouts: Vec<ScanoutConfig>,
-    /// Length of the window for host blobs, a multiple of the page size; 0 for none.
-    pub window: u64,
-    /// The virtio-gpu features on offer ([`feature`]).
-    pub features: u64,
-}
-
-/// One scanout, a window of 256 MiB, and every feature but UUIDs.
-impl Default for GpuConfig {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            scanouts: vec![ScanoutConfig::default()],
-            window: 256 << 20,
-            features: feature::ALL & !feature::RESOURCE_UUID,
-        }
-    }
-}
-
-/// A device that cannot be made.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Too few or too many scanouts.
-    #[error("{0} scanouts; a device has 1 to {MAX_SCANOUTS}")]
-    Scanouts(usize),
-    /// A window that is no number of pages.
-    #[error("a window of {0:#x} bytes is not a multiple of {PAGE:#x}")]
-    Window(u64),
-    /// Features that do not exist.
-    #[error("{0:#x} are not features of virtio-gpu")]
-    Features(u64),
-    /// No such scanout.
-    #[error("scanout {0} does not exist")]
-    UnknownScanout(u32),
-}
 
 /// What became of a submitted command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,15 +127,6 @@ struct Leaving {
     size: u64,
     /// The device was reset meanwhile: the blob ends when it is finalized.
     orphan: bool,
-}
-
-/// A reply that waits for its fence, or for an earlier fence of its timeline.
-#[derive(Debug)]
-struct FencedReply {
-    ticket: Ticket,
-    response: Vec<u8>,
-    fence: Fence,
-    ready: bool,
 }
 
 /// The device's state machine.
@@ -268,15 +197,7 @@ impl GpuCore {
     /// # Errors
     /// [`ConfigError`].
     pub fn new(config: GpuConfig, renderer: Box<dyn Renderer>) -> Result<Self, ConfigError> {
-        if !(1..=MAX_SCANOUTS).contains(&config.scanouts.len()) {
-            return Err(ConfigError::Scanouts(config.scanouts.len()));
-        }
-        if !config.window.is_multiple_of(PAGE) {
-            return Err(ConfigError::Window(config.window));
-        }
-        if config.features & !feature::ALL != 0 {
-            return Err(ConfigError::Features(config.features & !feature::ALL));
-        }
+        config.check()?;
         let limits = config.limits;
         let scanouts = config.scanouts.iter();
         Ok(Self {
@@ -422,30 +343,10 @@ impl GpuCore {
         self.advance(env);
     }
 
-    /// Takes note that the work of a fence is done, and of all earlier ones of its timeline.
-    pub fn fence_reached(&mut self, fence: Fence, env: &mut dyn GpuEnv) {
-        if fence.generation != self.generation {
-            return;
-        }
-        let of_timeline = |f: &FencedReply| f.fence.timeline == fence.timeline;
-        for reply in self.fenced.iter_mut().filter(|f| of_timeline(f)) {
-            reply.ready |= reply.fence.id <= fence.id;
-        }
-        // A guest takes a fence for all earlier ones of its timeline, so none overtakes another there.
-        let mut blocked = false;
-        let done = self.fenced.extract_if(.., |f| {
-            blocked |= f.fence.timeline == fence.timeline && !f.ready;
-            f.fence.timeline == fence.timeline && !blocked
-        });
-        for reply in done {
-            complete(reply.ticket, reply.response, self.generation, env);
-        }
-    }
-
     /// Resets the device: see the module's text. The negotiated features go back to those on offer.
     pub fn reset(&mut self, env: &mut dyn GpuEnv) -> ResetSummary {
         let summary = ResetSummary {
-            dropped_commands: self.held.len() + self.fenced.len(),
+            dropped_commands: self.held_len(),
             resources: self.resources.len(),
             mapped_blobs: self.window.len(),
         };
@@ -515,73 +416,6 @@ impl GpuCore {
         }
     }
 
-    /// Answers a command, or keeps the answer until its fence is reached.
-    fn answer(
-        &mut self,
-        ticket: Ticket,
-        header: &Header,
-        result: Result<Response, GuestError>,
-        env: &mut dyn GpuEnv,
-    ) -> Disposition {
-        let failed = result.is_err();
-        let response = result.unwrap_or_else(|error| {
-            let (kind, queue) = (header.kind, ticket.queue);
-            tracing::warn!(
-                kind,
-                ?queue,
-                error = &error as &dyn std::error::Error,
-                "command refused"
-            );
-            Response::Error(error.code())
-        });
-        let mut response = match ticket.queue {
-            QueueKind::Control => response.encode(header),
-            QueueKind::Cursor => Vec::new(),
-        };
-        response.truncate(ticket.capacity());
-        if header.is_fenced() && ticket.queue == QueueKind::Control {
-            let fence = self.fence(header);
-            // A refused command did nothing that could still be going on.
-            let ready = failed || self.fence_state(fence) == FenceState::Signaled;
-            let behind = self
-                .fenced
-                .iter()
-                .any(|f| f.fence.timeline == fence.timeline);
-            if behind || !ready {
-                let reply = FencedReply {
-                    ticket,
-                    response,
-                    fence,
-                    ready,
-                };
-                self.fenced.push(reply);
-                return Disposition::Fenced;
-            }
-        }
-        complete(ticket, response, self.generation, env);
-        Disposition::Answered
-    }
-
-    fn fence(&self, header: &Header) -> Fence {
-        let timeline = match header.ring() {
-            Some(ring) => Timeline::Ring {
-                context: header.ctx_id,
-                ring,
-            },
-            None => Timeline::Device,
-        };
-        Fence {
-            generation: self.generation,
-            timeline,
-            id: header.fence_id,
-        }
-    }
-
-    fn fence_state(&mut self, fence: Fence) -> FenceState {
-        let asked = self.renderer.ask("fence", |r| Ok(r.fence(fence)));
-        asked.unwrap_or(FenceState::Signaled)
-    }
-
     /// Executes the held commands whose turn it is.
     fn advance(&mut self, env: &mut dyn GpuEnv) {
         let mut from = 0;
@@ -606,7 +440,7 @@ impl GpuCore {
     /// Whether one more command can be held.
     fn room(&self, held: &HeldCommand) -> Result<(), GuestError> {
         let limit = self.config.limits.held_commands as u64;
-        let used = (self.held.len() + self.fenced.len()) as u64;
+        let used = self.held_len() as u64;
         if used >= limit {
             return Err(GuestError::Limit(LimitReached {
                 what: "held commands",
@@ -617,16 +451,6 @@ impl GpuCore {
         }
         Ok(self.held_bytes.clone().charge(held.bytes)?)
     }
-}
-
-fn complete(ticket: Ticket, response: Vec<u8>, generation: Generation, env: &mut dyn GpuEnv) {
-    env.complete(Completion {
-        queue: ticket.queue,
-        head: ticket.head,
-        generation,
-        writable: ticket.writable,
-        response,
-    });
 }
 
 /// The whole of a frame.

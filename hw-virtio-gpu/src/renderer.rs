@@ -179,7 +179,7 @@ pub trait Renderer: Send {
         Ok(())
     }
 
-    /// A context ends.
+    /// A context ends, and with it the fences of its rings.
     fn destroy_context(&mut self, context: u32) {}
 
     /// A context may use a blob from now on.

@@ -1,6 +1,6 @@
 //! Commands about contexts and capsets.
 
-use super::{GpuCore, GuestError};
+use super::{GpuCore, GpuEnv, GuestError};
 use crate::{
     context::Context,
     limits::LimitReached,
@@ -82,7 +82,11 @@ impl GpuCore {
         Ok(Response::Ok)
     }
 
-    pub(super) fn destroy_context(&mut self, id: u32) -> Result<Response, GuestError> {
+    pub(super) fn destroy_context(
+        &mut self,
+        id: u32,
+        env: &mut dyn GpuEnv,
+    ) -> Result<Response, GuestError> {
         let context = self.contexts.remove(&id);
         let context = context.ok_or(GuestError::UnknownContext(id))?;
         self.attachments.release(context.resources.len() as u64);
@@ -93,6 +97,7 @@ impl GpuCore {
         }
         self.renderer
             .tell("destroy_context", |r| r.destroy_context(id));
+        self.end_fences_of(id, env);
         Ok(Response::Ok)
     }
 

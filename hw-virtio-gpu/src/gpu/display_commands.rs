@@ -89,8 +89,9 @@ impl GpuCore {
         check_shown(set.rect, set.width, set.height)?;
         let (stride, offset) = (u64::from(set.stride), u64::from(set.offset));
         let row = u64::from(set.width) * u64::from(Format::BYTES);
-        // Products and sums of 32-bit values: 64 bits hold them.
-        let end = offset + stride * u64::from(set.height - 1) + row;
+        // The product fits 64 bits, the sum may not; the height is not 0 by now.
+        let last = stride * u64::from(set.height - 1);
+        let end = last.saturating_add(offset).saturating_add(row);
         if stride < row || i32::try_from(set.stride).is_err() || end > size {
             return Err(GuestError::Value {
                 field: "stride",

@@ -93,7 +93,7 @@ impl GpuCore {
                 self.map_blob(*resource, *offset, env)?
             }
             Command::CtxCreate { init, name } => self.create_context(header.ctx_id, *init, name)?,
-            Command::CtxDestroy => self.destroy_context(header.ctx_id)?,
+            Command::CtxDestroy => self.destroy_context(header.ctx_id, env)?,
             Command::CtxAttachResource { resource } => {
                 self.attach_resource(header.ctx_id, *resource)?
             }

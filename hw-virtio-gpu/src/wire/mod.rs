@@ -9,12 +9,14 @@
 use thiserror::Error;
 
 mod command;
+mod request;
 mod response;
 
 pub use command::{
-    Box3, Command, CommandKind, CreateBlob, CursorPosition, MAX_BACKING_ENTRIES, MemEntry, Request,
+    Box3, Command, CommandKind, CreateBlob, CursorPosition, MAX_BACKING_ENTRIES, MemEntry,
     Resource3d, SetScanoutBlob, Transfer3d, UpdateCursor,
 };
+pub use request::Request;
 pub use response::{DisplayMode, ErrorCode, MapCaching, Response};
 
 /// Length of the header that opens every request and every reply, in bytes.
