@@ -162,3 +162,17 @@ fn the_fences_of_a_context_end_with_it() {
     assert!(world.reply(sent).is_some());
     assert!(world.reply(other).is_none());
 }
+
+#[test]
+fn a_guest_that_numbers_its_fences_backwards_gets_them_in_the_order_it_sent_them() {
+    let (mut world, control, reported) = busy();
+    let five = submit(&mut world, 5, 1, None);
+    let three = submit(&mut world, 3, 1, None);
+    assert!(control.signal(Timeline::Device, 3));
+    deliver(&mut world, &reported);
+    assert!(world.env.completions.is_empty());
+    assert!(control.signal(Timeline::Device, 5));
+    deliver(&mut world, &reported);
+    let heads: Vec<_> = world.env.completions.iter().map(|c| c.head).collect();
+    assert_eq!(heads, [five.head, three.head]);
+}

@@ -181,6 +181,11 @@ fn bytes_of_held_commands_are_bounded() {
     world.mapped(1, 4096, 0);
     assert_eq!(world.send(unmap(1)).disposition, Disposition::Suspended);
     assert_eq!(world.send(unref(1)).disposition, Disposition::Waiting);
+    // Dropped commands count no longer.
+    world.reset();
+    world.mapped(1, 4096, 0);
+    assert_eq!(world.send(unmap(1)).disposition, Disposition::Suspended);
+    assert_eq!(world.send(unref(1)).disposition, Disposition::Waiting);
 }
 
 #[test]

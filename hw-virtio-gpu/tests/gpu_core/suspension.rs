@@ -292,3 +292,34 @@ fn a_renderer_that_panics_costs_an_error_reply() {
     world.finalize(0);
     assert!(world.reply(sent).is_some());
 }
+
+#[test]
+fn an_unmap_that_was_suspended_after_waiting_keeps_its_range_too() {
+    let mut world = World::new();
+    world.mapped(2, 4096, 0);
+    world.blob(3, 4096);
+    world.send(unmap(2));
+    world.send(Command::ResourceMapBlob {
+        resource: 2,
+        offset: 0x8000,
+    });
+    world.send(unmap(2));
+    world.finalize(0);
+    let into = world.send(Command::ResourceMapBlob {
+        resource: 3,
+        offset: 0x8000,
+    });
+    assert_eq!(into.disposition, Disposition::Waiting);
+    // The range it had before is free by now.
+    world.blob(4, 4096);
+    let beside = world.ask(Command::ResourceMapBlob {
+        resource: 4,
+        offset: 0,
+    });
+    assert!(matches!(beside, Response::MapInfo(_)));
+    world.finalize(0);
+    assert!(matches!(
+        world.reply(into).expect("answered").1,
+        Response::MapInfo(_)
+    ));
+}
