@@ -21,3 +21,7 @@ mod resource;
 pub mod renderer;
 
 pub mod gpu;
+
+mod device;
+
+pub use device::{BuildError, HostBlob, Stats, VirtioGpu, VirtioGpuBuilder};

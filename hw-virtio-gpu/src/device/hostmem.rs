@@ -1,0 +1,84 @@
+//! One blob in the window: an object that owns the blob's RAM region, so that its end says that nobody reaches the bytes any more.
+
+use super::shared::Shared;
+use crate::gpu::MappingToken;
+use memory::{Backing, Offset, Priority, Region, RegionApi, RegionError, Size};
+use qom::layer::{create_with, machine_of};
+use qom::{Child, Init, ObjectImpl, ObjectOps, RootObject};
+use std::sync::Arc;
+
+/// A blob in the host-visible window. A child of the device; withdrawn when it is unmapped; finalized when the last view, mapping and pin of its
+/// region has gone, and only then the renderer is told.
+pub struct HostBlob {
+    object: RootObject,
+    region: Child<Region>,
+    /// The device's shared state, which outlives the device object where a pin outlives it. It holds no handle to any object.
+    shared: Option<Arc<Shared>>,
+    token: MappingToken,
+}
+
+qom::object_type! { HostBlob("virtio-gpu-host-blob") { object: RootObject } }
+
+impl ObjectImpl for HostBlob {
+    /// A blob made by its type's name alone has no bytes and belongs to no device, as in introspection.
+    fn init(cx: &mut Init<'_>) -> Self {
+        Self {
+            object: cx.parent(),
+            region: Child::default(),
+            shared: None,
+            token: MappingToken(u64::MAX),
+        }
+    }
+
+    fn finalize(&self) {
+        if let Some(shared) = &self.shared {
+            shared.blob_finalized(self.token);
+        }
+    }
+}
+
+/// Puts a blob's bytes into the window of `device`, called `blob[n]`.
+pub(super) fn place(
+    shared: &Arc<Shared>,
+    device: &Child<super::VirtioGpu>,
+    window: &Child<Region>,
+    token: MappingToken,
+    offset: u64,
+    len: u64,
+    backing: &Backing,
+) -> Result<Child<HostBlob>, RegionError> {
+    let gpu = qom::layer::Target::pointer(device)?;
+    let machine = machine_of(&gpu);
+    let bytes = backing.slice(0, len).map_err(|_| RegionError::Empty {
+        what: "blob",
+        name: gpu.describe(),
+    })?;
+    let mut made = Ok(());
+    let blob = create_with(&machine, None, |cx| {
+        let region = Region::ram("blob", bytes).create(cx.object());
+        let (region, outcome) = match region {
+            Ok(region) => (region, Ok(())),
+            Err(error) => (Child::default(), Err(error)),
+        };
+        made = outcome;
+        HostBlob {
+            object: cx.parent(),
+            region,
+            shared: Some(shared.clone()),
+            token,
+        }
+    })?;
+    made?;
+    gpu.add_child("blob[*]", &blob)?;
+    let placed = window.add_subregion(Offset(offset), &blob.region, Priority(1));
+    if let Err(error) = placed {
+        // Nothing of it may stay: its finalizer finds a token that the core does not know.
+        let _ = blob.unparent_async();
+        return Err(error);
+    }
+    debug_assert_eq!(
+        blob.region.info().map(|i| i.size).ok(),
+        Some(Size::new(len))
+    );
+    Ok(blob.child())
+}

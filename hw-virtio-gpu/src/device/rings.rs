@@ -1,0 +1,146 @@
+//! From the rings to the core and back: pops descriptor chains out of guest RAM, copies them, writes replies and used entries.
+//!
+//! A chain is copied inside one read section, which ends before the command is executed: a command that waits keeps the copy, never a view.
+
+use super::mmio::Registers;
+use crate::gpu::{Completion, QueueKind, QueuedCommand};
+use crate::wire::MemEntry;
+use memory::{AddressSpace, Attrs, Gpa};
+use memory_rust_vmm::RamView;
+use thiserror::Error;
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+
+/// A ring that cannot be worked on: the device needs a reset.
+#[derive(Debug, Error)]
+pub(crate) enum RingError {
+    /// The ring's addresses or indices make no sense.
+    #[error("the {0:?} ring is broken")]
+    Ring(QueueKind, #[source] virtio_queue::Error),
+    /// The ring does not lie in RAM.
+    #[error("the {0:?} ring does not lie in RAM")]
+    NotRam(QueueKind),
+}
+
+/// The index of a queue.
+pub(crate) fn index(kind: QueueKind) -> usize {
+    match kind {
+        QueueKind::Control => 0,
+        QueueKind::Cursor => 1,
+    }
+}
+
+/// The queue of an index.
+pub(crate) fn kind(index: usize) -> QueueKind {
+    if index == 0 {
+        QueueKind::Control
+    } else {
+        QueueKind::Cursor
+    }
+}
+
+/// Takes the next command from a queue, if there is one. At most `limit` + 1 bytes of its request are copied: enough to see that it is too long.
+pub(crate) fn pop(
+    registers: &mut Registers,
+    space: &AddressSpace,
+    kind: QueueKind,
+    limit: usize,
+) -> Result<Option<QueuedCommand>, RingError> {
+    let queue = &mut registers.queues[index(kind)];
+    if !queue.ready() {
+        return Ok(None);
+    }
+    let guard = space.enter();
+    let ram = RamView::new(guard.view());
+    if !queue.is_valid(&ram) {
+        return Err(RingError::NotRam(kind));
+    }
+    let chain = queue
+        .iter(&ram)
+        .map_err(|e| RingError::Ring(kind, e))?
+        .next();
+    let Some(chain) = chain else { return Ok(None) };
+    let head = chain.head_index();
+    let mut command = QueuedCommand {
+        queue: kind,
+        head,
+        writable: Vec::new(),
+        request: Vec::new(),
+    };
+    // A chain has at most as many descriptors as a queue has, so this loop and the list of writable ones are bounded.
+    for descriptor in chain {
+        let (addr, len) = (descriptor.addr().0, descriptor.len());
+        if descriptor.is_write_only() {
+            command.writable.push(MemEntry { addr, len });
+            continue;
+        }
+        let room = (limit + 1).saturating_sub(command.request.len());
+        let take = usize::try_from(len).unwrap_or(usize::MAX).min(room);
+        let at = command.request.len();
+        command.request.resize(at + take, 0);
+        // Bytes that are not RAM read as zeroes: the command is then refused for what it is.
+        let result = guard.read(
+            Gpa(addr),
+            &mut command.request[at..],
+            Attrs::PLAIN.with_memory_only(true),
+        );
+        if !result.is_ok() {
+            tracing::warn!(addr, len, %result, "guest error: a request outside RAM");
+        }
+    }
+    Ok(Some(command))
+}
+
+/// Stops or asks for the guest's notifications; asked: whether something has come meanwhile.
+pub(crate) fn notifications(
+    queue: &mut Queue,
+    space: &AddressSpace,
+    kind: QueueKind,
+    on: bool,
+) -> Result<bool, RingError> {
+    if !queue.ready() {
+        return Ok(false);
+    }
+    let guard = space.enter();
+    let ram = RamView::new(guard.view());
+    let done = if on {
+        queue.enable_notification(&ram)
+    } else {
+        queue.disable_notification(&ram).map(|()| false)
+    };
+    done.map_err(|e| RingError::Ring(kind, e))
+}
+
+/// Writes a reply and its used entry; true: the guest wants an interrupt.
+pub(crate) fn complete(
+    registers: &mut Registers,
+    space: &AddressSpace,
+    completion: &Completion,
+) -> Result<bool, RingError> {
+    let kind = completion.queue;
+    let queue = &mut registers.queues[index(kind)];
+    if !queue.ready() {
+        return Ok(false);
+    }
+    let guard = space.enter();
+    let mut rest = completion.response.as_slice();
+    for entry in &completion.writable {
+        let take = usize::try_from(entry.len)
+            .unwrap_or(usize::MAX)
+            .min(rest.len());
+        let (part, behind) = rest.split_at(take);
+        rest = behind;
+        // The reply goes out before its used entry. A buffer that is no writable RAM loses its part, as on hardware.
+        let result = guard.write(Gpa(entry.addr), part, Attrs::PLAIN.with_memory_only(true));
+        if !result.is_ok() {
+            tracing::warn!(addr = entry.addr, len = entry.len, %result, "guest error: a reply buffer outside RAM");
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let ram = RamView::new(guard.view());
+    let len = u32::try_from(completion.response.len()).unwrap_or(u32::MAX);
+    let ring = |e| RingError::Ring(kind, e);
+    queue.add_used(&ram, completion.head, len).map_err(ring)?;
+    queue.needs_notification(&ram).map_err(ring)
+}
