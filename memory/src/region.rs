@@ -151,8 +151,7 @@ impl ObjectImpl for Region {
         let machine = qom::layer::machine_of(cx.object());
         let root = machine.resolve("/machine");
         let owner = root.and_then(|root| qom::layer::Target::pointer(&root).ok());
-        let owner =
-            owner.unwrap_or_else(|| panic!("machine `{}` ends meanwhile", machine.name()));
+        let owner = owner.unwrap_or_else(|| panic!("machine `{}` ends meanwhile", machine.name()));
         Self::assemble(cx, &machine, RegionParts::empty(owner))
     }
 
