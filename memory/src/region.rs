@@ -216,12 +216,13 @@ impl Region {
         debug_assert!(fresh, "a region is entered into the topology once");
     }
 
-    pub(crate) fn key(&self) -> Option<RegionKey> {
-        self.key.get().copied()
-    }
-
     pub(crate) fn core(&self) -> &Arc<RegionCore> {
         &self.core
+    }
+
+    /// The name by which views know it ([`FlatRange::region`](crate::FlatRange::region)); unique in its machine, none while it is made.
+    pub fn key(&self) -> Option<RegionKey> {
+        self.key.get().copied()
     }
 
     /// What it is.
