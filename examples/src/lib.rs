@@ -3,3 +3,7 @@
 pub mod trace;
 
 pub mod frame;
+
+pub mod draw;
+
+pub mod demo;

@@ -129,11 +129,10 @@ impl MachineInner {
     }
 
     /// Has the instance of a finalized object dropped.
-    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: String) {
-        let (machine, token) = (self.clone(), self.tracker.token());
-        let drop_it = move || machine.drop_instance(instance, object);
+    pub(crate) fn dispose(&self, instance: Box<dyn Instance>) {
+        let token = self.tracker.token();
         self.executor
-            .push_disposal(Disposal::Instance(Box::new(drop_it), token));
+            .push_disposal(Disposal::Instance(instance, token));
     }
 
     /// Runs an object's finalizers, leaf to root, and lets go of it. On the executor.
@@ -158,11 +157,8 @@ impl MachineInner {
             path: object.describe_last(),
             type_name: object.class().name(),
         };
-        let (ended, name) = (object.ended.clone(), object.describe_last());
-        // Where somebody has a pointer to the object, the last of those sees to its instance.
-        if let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) {
-            self.drop_instance(instance, name);
-        }
+        let ended = object.ended.clone();
+        self.drop_instance(object);
         self.emit(&event);
         *self.finalized.lock() += 1;
         // ORDERING: Release: whoever sees it sees what the finalizers did.
@@ -170,13 +166,17 @@ impl MachineInner {
         self.one_less();
     }
 
-    /// Drops an instance's own fields.
-    fn drop_instance(&self, instance: Box<dyn Instance>, object: String) {
+    /// Drops the instance's own fields, where nobody has a pointer to the object any more; else the last of those sees to it.
+    fn drop_instance(&self, object: Arc<Object>) {
+        let name = object.describe_last();
+        let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) else {
+            return;
+        };
         if let Err(panic) = panics::catch(|| drop(instance)) {
             let message = panics::message_of(panic);
-            tracing::error!(object, message, "dropping an instance panicked");
+            tracing::error!(object = name, message, "dropping an instance panicked");
             self.emit(&MachineEvent::Panicked {
-                object,
+                object: name,
                 what: "dropping the instance".to_owned(),
                 message,
             });
@@ -201,8 +201,7 @@ impl MachineHandle {
     #[track_caller]
     pub fn create<T: ObjectImpl>(&self) -> Result<Ref<T>, CreateError> {
         let class = Class::of::<T>();
-        let object = crate::init::create(&self.0, class, None, class.init())?;
-        Ok(Ref::adopt(object))
+        crate::init::create(&self.0, class, None, class.init()).map(Ref::adopt)
     }
 
     /// Makes an object of the registered type called `name`.
@@ -212,12 +211,10 @@ impl MachineHandle {
     #[track_caller]
     pub fn create_named(&self, name: &str) -> Result<Ref, CreateError> {
         let class = class_named(name)?;
-        let object = crate::init::create(&self.0, class, None, class.init())?;
-        Ok(Ref::adopt(object))
+        crate::init::create(&self.0, class, None, class.init()).map(Ref::adopt)
     }
 
     /// The object at a canonical path.
-    #[track_caller]
     pub fn resolve(&self, path: &str) -> Option<Ref> {
         let mut parts = path.split('/').filter(|p| !p.is_empty());
         let object = {
@@ -231,11 +228,10 @@ impl MachineHandle {
             }
             at.clone()
         };
-        if object.counts.upgrade() {
-            Some(Ref::<RootObject>::adopt(object))
-        } else {
-            None
-        }
+        object
+            .counts
+            .upgrade()
+            .then(|| Ref::<RootObject>::adopt(object))
     }
 
     /// Read sections and grace periods of this machine.

@@ -83,8 +83,7 @@ pub trait ObjectOps: Target {
         Ok(())
     }
 
-    /// The target of the link called `name`, where it is a `T` and not withdrawn.
-    #[track_caller]
+    /// The target of the link called `name`.
     fn link<T: ObjectImpl>(&self, name: &str) -> Option<Ref<T>> {
         let source = self.pointer().ok()?;
         let target = {
@@ -93,11 +92,7 @@ pub trait ObjectOps: Target {
                 .find(|(n, _)| &***n == name)
                 .map(|(_, hold)| hold.object().clone())?
         };
-        if target.class().is_a::<T>() && target.counts.upgrade() {
-            Some(Ref::adopt(target))
-        } else {
-            None
-        }
+        (target.class().is_a::<T>() && target.counts.upgrade()).then(|| Ref::adopt(target))
     }
 
     /// The child called `name`, where it is a `T`.

@@ -1,6 +1,5 @@
 //! Tests that span the crates: oracles, properties, threads.
 //!
-//! The library holds what several tests share: [`oracle`], which also is the program `oracle`, and [`rig`], a machine under observation.
+//! The library holds what several tests share; [`oracle`] also is the program `oracle`.
 
 pub mod oracle;
-pub mod rig;

@@ -126,11 +126,9 @@ impl Graph {
     ) {
         let now = object.counts();
         let mut known = u64::from(now.is_parented());
-        let mut known_users = 0;
         let mut handles = None;
         for edge in object.edges.all() {
             known += 1;
-            known_users += u64::from(edge.reason == Reason::USER_HANDLE);
             let from = match &edge.holder {
                 Holder::Object(weak) => weak.upgrade().and_then(|o| index.get(&o.id()).copied()),
                 Holder::Named(name) => Some(*named.entry(name.clone()).or_insert_with(|| {
@@ -161,9 +159,8 @@ impl Graph {
             });
         }
         let unnamed = now.storage().saturating_sub(known);
-        let unnamed_users = now.users().saturating_sub(known_users);
         if unnamed > 0 {
-            let all_users = unnamed <= unnamed_users;
+            let all_users = unnamed <= now.users();
             let kind = if all_users {
                 NodeKind::Handles
             } else {
@@ -173,7 +170,8 @@ impl Graph {
                 format!("{unnamed} user handles, not recorded")
             } else {
                 format!(
-                    "{unnamed} counts, not recorded ({unnamed_users} user handles; pins, snapshots)"
+                    "{unnamed} counts, not recorded ({} user handles; pins, snapshots)",
+                    now.users()
                 )
             };
             self.nodes.push(GraphNode {
