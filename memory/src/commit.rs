@@ -57,6 +57,10 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
             entry.call(space, Call::Begin);
         }
     }
+    let unchanged: Vec<_> = spaces
+        .iter()
+        .filter(|s| !changed.iter().any(|(c, _)| c.key == s.key))
+        .collect();
     for (space, change) in changed {
         // A space that is closed in a commit that QEMU would not tell of still gives its own listeners their deletes.
         let alone = space.is_closed() && !notified;
@@ -70,6 +74,9 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
         own.iter().for_each(|l| l.call(&space, Call::Commit));
     }
     if notified {
+        for space in unchanged {
+            tell_unchanged(space);
+        }
         for (space, entry) in &listeners {
             entry.call(space, Call::Commit);
         }
@@ -133,6 +140,22 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     let ranges = (difference.removed.len() + difference.added.len()) as u64;
     tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
     space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
+}
+
+/// A commit that left a space as it was: those who asked for it hear of every range.
+fn tell_unchanged(space: &Arc<SpaceInner>) {
+    let listeners = space.listeners.load();
+    if !listeners.iter().any(|l| l.wants_unchanged) {
+        return;
+    }
+    let view = space.current();
+    let cx = Commit {
+        old: &view,
+        new: &view,
+    };
+    for (range, leaf) in view.ranges() {
+        tell(space, &listeners, &cx, &range, leaf, false);
+    }
 }
 
 fn tell(

@@ -302,7 +302,7 @@ impl Mapping {
                     inner
                         .holder
                         .upgrade()
-                        .map_or(Holder::Outside, |h| Holder::object(&h))
+                        .map_or(Holder::Outside, |h| Pin::holder(&h))
                 };
                 Pin::new(
                     hold.object(),

@@ -145,12 +145,13 @@ fn retract(machine: &MachineHandle, batch: &[Pointer]) {
 }
 
 impl ObjectImpl for Region {
-    /// A region made by its type's name alone is an empty container, as in introspection.
+    /// A region made by its type's name alone is an empty container, as in introspection. It belongs to the machine's root: one that
+    /// owned itself would keep itself from its withdrawal on.
     fn init(cx: &mut Init<'_>) -> Self {
         let machine = qom::layer::machine_of(cx.object());
-        let owner = qom::layer::Target::pointer(cx.object());
-        let owner = owner
-            .unwrap_or_else(|gone| unreachable!("an object in init is kept by its maker: {gone}"));
+        let root = machine.resolve("/machine");
+        let owner = root.and_then(|root| qom::layer::Target::pointer(&root).ok());
+        let owner = owner.unwrap_or_else(|| panic!("machine `{}` ends meanwhile", machine.name()));
         Self::assemble(cx, &machine, RegionParts::empty(owner))
     }
 
@@ -215,12 +216,13 @@ impl Region {
         debug_assert!(fresh, "a region is entered into the topology once");
     }
 
-    pub(crate) fn key(&self) -> Option<RegionKey> {
-        self.key.get().copied()
-    }
-
     pub(crate) fn core(&self) -> &Arc<RegionCore> {
         &self.core
+    }
+
+    /// The name by which views know it ([`FlatRange::region`](crate::FlatRange::region)); unique in its machine, none while it is made.
+    pub fn key(&self) -> Option<RegionKey> {
+        self.key.get().copied()
     }
 
     /// What it is.

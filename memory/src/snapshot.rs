@@ -26,9 +26,11 @@ impl Snapshot {
         let view = space.inner.current();
         let mut named = Vec::new();
         if space.machine().is_recording() {
+            // Not the object itself: the snapshot outlives it, and may be what keeps it.
+            let holder = Holder::named(format!("snapshot by {}", holder.describe()));
             for (_, leaf) in view.ranges() {
                 if let Some(region) = leaf.pointer() {
-                    named.extend(Hold::new(region, SNAPSHOT, Holder::object(holder)));
+                    named.extend(Hold::new(region, SNAPSHOT, holder.clone()));
                 }
             }
         }

@@ -4,6 +4,7 @@ use crate::access::{Endian, MemTx, MemTxError};
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
 use crate::dispatch::{self, Scalar};
+use crate::flat::{FlatRange, render_full};
 use crate::listener::{self, Listener, ListenerEntry, ListenerHandle};
 use crate::mapping::{Intent, MapError, Mapping, Pin};
 use crate::region::{RegionError, RegionTarget};
@@ -291,6 +292,14 @@ impl AddressSpace {
     #[track_caller]
     pub fn snapshot(&self, holder: &(impl Target + ?Sized)) -> Result<Snapshot, RegionError> {
         Ok(Snapshot::take(self, &holder.pointer()?))
+    }
+
+    /// What the space shows, rendered from nothing by the slow renderer: for checks. Takes the topology lock; what an open transaction of
+    /// this thread has changed is in it.
+    pub fn render_anew(&self) -> Vec<FlatRange> {
+        let lock = self.inner.state.lock.lock();
+        let topo = lock.borrow();
+        render_full(&topo.topology, topo.topology.root_of(self.inner.key))
     }
 
     /// Registers a listener in the name of `owner`: it is told of all that is there, and then of each change.

@@ -5,7 +5,7 @@
 //! caller of `unparent` does it instead of the executor, and so are finalizers: both in the order in which they were queued.
 
 use crate::context::{self, Place};
-use crate::object::{Instance, Object};
+use crate::object::Object;
 use crate::panics;
 use crate::tracker::Token;
 use crate::withdraw::Withdrawal;
@@ -31,7 +31,7 @@ pub(crate) enum Disposal {
     /// What has passed its grace period.
     Retired(Vec<Retired>, Token),
     /// The instance of a finalized object whose block of memory went somewhere else than in its finalizer.
-    Instance(Box<dyn Instance>, Token),
+    Instance(Job, Token),
 }
 
 impl Disposal {
@@ -43,8 +43,8 @@ impl Disposal {
                     report("dropping a retired thing", || item.run());
                 }
             }),
-            Self::Instance(instance, token) => {
-                token.during(|| report("dropping an instance", || drop(instance)));
+            Self::Instance(drop_it, token) => {
+                token.during(|| report("dropping an instance", drop_it));
             }
         }
     }
@@ -116,6 +116,7 @@ pub(crate) struct Executor {
     wake: Option<Wake>,
     wakeups: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
+    farewell: Mutex<Option<Job>>,
 }
 
 impl Executor {
@@ -126,6 +127,7 @@ impl Executor {
             wake,
             wakeups: AtomicU64::new(0),
             thread: Mutex::default(),
+            farewell: Mutex::default(),
         }
     }
 
@@ -134,7 +136,13 @@ impl Executor {
         let executor = self.clone();
         let thread = std::thread::Builder::new()
             .name(format!("qom-exec:{machine}"))
-            .spawn(move || executor.run_until_stopped())?;
+            .spawn(move || {
+                executor.run_until_stopped();
+                let farewell = executor.farewell.lock().take();
+                if let Some(farewell) = farewell {
+                    report("the executor's last work", farewell);
+                }
+            })?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -222,6 +230,11 @@ impl Executor {
         left.0.into_iter().for_each(Disposal::run);
         report("dropping late bottom halves", || drop(left.1));
         self.changed.notify_all();
+    }
+
+    /// What the executor's thread does when everything is done.
+    pub(crate) fn say_farewell(&self, job: Job) {
+        *self.farewell.lock() = Some(job);
     }
 
     /// Waits for the end of a stopped executor and of its thread; false: that takes longer.

@@ -27,12 +27,12 @@ impl<T: ObjectImpl> Ref<T> {
     /// Takes over one user handle's worth of counts.
     #[track_caller]
     pub(crate) fn adopt(object: Arc<Object>) -> Self {
+        // Outside the closure, which would be its own caller.
+        let place = Some(Location::caller());
         let edge = object.machine_inner().is_recording().then(|| {
-            object.edges.add(
-                Reason::USER_HANDLE,
-                Holder::Outside,
-                Some(Location::caller()),
-            )
+            object
+                .edges
+                .add(Reason::USER_HANDLE, Holder::Outside, place)
         });
         Self {
             counted: true,

@@ -102,10 +102,10 @@ pub fn create_with<T: ObjectImpl>(
     parent: Option<(&Pointer, &str)>,
     init: impl FnOnce(&mut Init<'_>) -> T,
 ) -> Result<Ref<T>, CreateError> {
-    crate::init::create(&machine.0, Class::of::<T>(), parent, |cx| {
+    let object = crate::init::create(&machine.0, Class::of::<T>(), parent, |cx| {
         Box::new(init(cx))
-    })
-    .map(Ref::adopt)
+    })?;
+    Ok(Ref::adopt(object))
 }
 
 /// Takes a handle out of its holder's list, because it has been closed.

@@ -129,10 +129,11 @@ impl MachineInner {
     }
 
     /// Has the instance of a finalized object dropped.
-    pub(crate) fn dispose(&self, instance: Box<dyn Instance>) {
-        let token = self.tracker.token();
+    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: String) {
+        let (machine, token) = (self.clone(), self.tracker.token());
+        let drop_it = move || machine.drop_instance(instance, object);
         self.executor
-            .push_disposal(Disposal::Instance(instance, token));
+            .push_disposal(Disposal::Instance(Box::new(drop_it), token));
     }
 
     /// Runs an object's finalizers, leaf to root, and lets go of it. On the executor.
@@ -157,8 +158,11 @@ impl MachineInner {
             path: object.describe_last(),
             type_name: object.class().name(),
         };
-        let ended = object.ended.clone();
-        self.drop_instance(object);
+        let (ended, name) = (object.ended.clone(), object.describe_last());
+        // Where somebody has a pointer to the object, the last of those sees to its instance.
+        if let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) {
+            self.drop_instance(instance, name);
+        }
         self.emit(&event);
         *self.finalized.lock() += 1;
         // ORDERING: Release: whoever sees it sees what the finalizers did.
@@ -166,17 +170,13 @@ impl MachineInner {
         self.one_less();
     }
 
-    /// Drops the instance's own fields, where nobody has a pointer to the object any more; else the last of those sees to it.
-    fn drop_instance(&self, object: Arc<Object>) {
-        let name = object.describe_last();
-        let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) else {
-            return;
-        };
+    /// Drops an instance's own fields.
+    fn drop_instance(&self, instance: Box<dyn Instance>, object: String) {
         if let Err(panic) = panics::catch(|| drop(instance)) {
             let message = panics::message_of(panic);
-            tracing::error!(object = name, message, "dropping an instance panicked");
+            tracing::error!(object, message, "dropping an instance panicked");
             self.emit(&MachineEvent::Panicked {
-                object: name,
+                object,
                 what: "dropping the instance".to_owned(),
                 message,
             });
@@ -201,7 +201,8 @@ impl MachineHandle {
     #[track_caller]
     pub fn create<T: ObjectImpl>(&self) -> Result<Ref<T>, CreateError> {
         let class = Class::of::<T>();
-        crate::init::create(&self.0, class, None, class.init()).map(Ref::adopt)
+        let object = crate::init::create(&self.0, class, None, class.init())?;
+        Ok(Ref::adopt(object))
     }
 
     /// Makes an object of the registered type called `name`.
@@ -211,10 +212,12 @@ impl MachineHandle {
     #[track_caller]
     pub fn create_named(&self, name: &str) -> Result<Ref, CreateError> {
         let class = class_named(name)?;
-        crate::init::create(&self.0, class, None, class.init()).map(Ref::adopt)
+        let object = crate::init::create(&self.0, class, None, class.init())?;
+        Ok(Ref::adopt(object))
     }
 
     /// The object at a canonical path.
+    #[track_caller]
     pub fn resolve(&self, path: &str) -> Option<Ref> {
         let mut parts = path.split('/').filter(|p| !p.is_empty());
         let object = {
@@ -228,10 +231,11 @@ impl MachineHandle {
             }
             at.clone()
         };
-        object
-            .counts
-            .upgrade()
-            .then(|| Ref::<RootObject>::adopt(object))
+        if object.counts.upgrade() {
+            Some(Ref::<RootObject>::adopt(object))
+        } else {
+            None
+        }
     }
 
     /// Read sections and grace periods of this machine.

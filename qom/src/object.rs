@@ -299,7 +299,11 @@ impl Drop for Object {
     /// finalizer has come and gone. What the instance's fields do when they are dropped is not that thread's business.
     fn drop(&mut self) {
         if let Some(instance) = self.take_instance() {
-            self.machine.dispose(instance);
+            let name = self
+                .last_path
+                .take()
+                .unwrap_or_else(|| format!("{}#{}", self.class.name(), self.id.0));
+            self.machine.dispose(instance, name);
         }
     }
 }

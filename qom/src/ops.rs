@@ -83,7 +83,8 @@ pub trait ObjectOps: Target {
         Ok(())
     }
 
-    /// The target of the link called `name`.
+    /// The target of the link called `name`, where it is a `T` and not withdrawn.
+    #[track_caller]
     fn link<T: ObjectImpl>(&self, name: &str) -> Option<Ref<T>> {
         let source = self.pointer().ok()?;
         let target = {
@@ -92,7 +93,11 @@ pub trait ObjectOps: Target {
                 .find(|(n, _)| &***n == name)
                 .map(|(_, hold)| hold.object().clone())?
         };
-        (target.class().is_a::<T>() && target.counts.upgrade()).then(|| Ref::adopt(target))
+        if target.class().is_a::<T>() && target.counts.upgrade() {
+            Some(Ref::adopt(target))
+        } else {
+            None
+        }
     }
 
     /// The child called `name`, where it is a `T`.

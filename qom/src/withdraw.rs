@@ -12,20 +12,23 @@
 use crate::context::{self, Place};
 use crate::error::TreeError;
 use crate::layer::LayerHooks;
-use crate::machine::{Help, MachineEvent, MachineHandle};
-use crate::object::Object;
+use crate::machine::{Help, MachineEvent, MachineHandle, MachineInner};
+use crate::object::{Object, ObjectId};
 use crate::opened::Handle;
 use crate::panics;
 use crate::ticket::Ticket;
 use crate::tracker::Token;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One item of the teardown queue.
 pub(crate) struct Withdrawal {
-    root: Arc<Object>,
-    /// Children before parents, younger siblings first.
-    batch: Vec<Arc<Object>>,
+    machine: Arc<MachineInner>,
+    root: ObjectId,
+    /// Children before parents, younger siblings first; the root is the last. Whoever runs a step takes it out, so that no pointer is
+    /// left behind when the objects go.
+    batch: Mutex<Vec<Arc<Object>>>,
     ticket: Ticket,
     /// The root's storage count of a dropped last handle, to be given back at the end.
     carries_storage: bool,
@@ -79,8 +82,9 @@ pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             }
         }
         let withdrawal = Arc::new(Withdrawal {
-            root: root.clone(),
-            batch,
+            machine: machine.clone(),
+            root: root.id(),
+            batch: Mutex::new(batch),
             ticket,
             carries_storage: cause == Cause::LastHandle,
             defer_retract: context::depth(Place::Listener) > 0,
@@ -91,11 +95,7 @@ pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         withdrawal
     };
     let ticket = withdrawal.ticket.clone();
-    tracing::debug!(
-        object = ticket.object(),
-        objects = withdrawal.batch.len(),
-        "withdrawn"
-    );
+    tracing::debug!(object = ticket.object(), "withdrawn");
     // A listener must not change topology. The mark alone already stops callbacks.
     if !withdrawal.defer_retract {
         withdrawal.retract();
@@ -157,23 +157,25 @@ pub(crate) fn last_handle_dropped(object: &Arc<Object>) {
 
 impl Withdrawal {
     fn retract(&self) {
-        let handle = MachineHandle(self.root.machine_inner().clone());
+        let handle = MachineHandle(self.machine.clone());
+        let batch = std::mem::take(&mut *self.batch.lock());
         let mut layers: Vec<&'static LayerHooks> = Vec::new();
-        for object in &self.batch {
+        for object in &batch {
             for layer in &object.class().layers {
                 if !layers.iter().any(|l| std::ptr::eq(*l, *layer)) {
                     layers.push(layer);
                 }
             }
         }
-        for layer in layers {
-            if let Some(retract) = layer.retract {
-                // Only listeners can panic in here, and those are caught one by one; this is for the layer's own bugs.
-                run_hook(Place::Hook, layer.name, &self.root, || {
-                    retract(&handle, &self.batch);
-                });
+        if let Some(root) = batch.last() {
+            for layer in layers {
+                if let Some(retract) = layer.retract {
+                    // Only listeners can panic in here, and those are caught one by one; this is for the layer's own bugs.
+                    run_hook(Place::Hook, layer.name, root, || retract(&handle, &batch));
+                }
             }
         }
+        *self.batch.lock() = batch;
         // ORDERING: Release pairs with the Acquire in `is_ready`: step 2 sees all that step 1 has done.
         self.retracted.store(true, Ordering::Release);
     }
@@ -193,21 +195,22 @@ impl Withdrawal {
         if self.defer_retract {
             self.retract();
         }
-        let machine = self.root.machine_inner();
-        for object in &self.batch {
+        let machine = &self.machine;
+        let batch = std::mem::take(&mut *self.batch.lock());
+        for object in &batch {
             close_object(object);
         }
-        for object in &self.batch {
+        for object in batch {
             let had_parent = machine.tree.lock().cut_parent(object.key);
-            if had_parent && object.counts.clear_parented() {
-                machine.queue_finalizer(object.clone());
+            let carried = self.carries_storage && object.id() == self.root;
+            let parent_was_last = had_parent && object.counts.clear_parented();
+            let carried_was_last = carried && object.counts.release();
+            if parent_was_last || carried_was_last {
+                machine.queue_finalizer(object);
             }
         }
-        if self.carries_storage && self.root.counts.release() {
-            machine.queue_finalizer(self.root.clone());
-        }
         machine.emit(&MachineEvent::Withdrawn {
-            id: self.root.id(),
+            id: self.root,
             path: self.object_name().to_owned(),
         });
         self.ticket.finish();

@@ -1,5 +1,6 @@
 //! Tests that span the crates: oracles, properties, threads.
 //!
-//! The library holds what several tests share; [`oracle`] also is the program `oracle`.
+//! The library holds what several tests share: [`oracle`], which also is the program `oracle`, and [`rig`], a machine under observation.
 
 pub mod oracle;
+pub mod rig;

@@ -7,6 +7,7 @@ use crate::host::{Backing, VolatileBytes};
 use crate::region::Region;
 use crate::space::AddressSpace;
 use crate::state::MemoryState;
+use qom::Object;
 use qom::layer::{Hold, Holder, Pointer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,7 @@ impl Pin {
         Self::new(
             &found.object,
             found.backing,
-            || Holder::object(holder),
+            || Self::holder(holder),
             space.state(),
             !intent.writes(),
         )
@@ -64,6 +65,12 @@ impl Pin {
             what: found.object.describe(),
             holder: holder.describe(),
         })
+    }
+
+    /// Who holds a pin. Not the object in whose name it is: the pin survives that object's end, and must be seen as what keeps it alive
+    /// where an object pins its own memory.
+    pub(super) fn holder(of: &Object) -> Holder {
+        Holder::named(format!("I/O of {}", of.describe()))
     }
 
     #[track_caller]

@@ -69,14 +69,37 @@ impl WhyAlive {
             .collect()
     }
 
+    /// `holder [reason] at place, place`: an edge, with the places of all that lie beside it.
     pub(crate) fn describe_edge(&self, edge: &GraphEdge) -> String {
         let mut text = format!("{} [{}]", self.graph.nodes[edge.from].label, edge.reason);
-        if let Some(place) = edge.place {
-            let _ = write!(text, " at {}:{}", place.file(), place.line());
+        let beside = |e: &&GraphEdge| (e.from, e.to, e.reason) == (edge.from, edge.to, edge.reason);
+        let mut places: Vec<String> = Vec::new();
+        for place in self
+            .graph
+            .edges
+            .iter()
+            .filter(beside)
+            .filter_map(|e| e.place)
+        {
+            let place = format!("{}:{}", place.file(), place.line());
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        let more = places.len().saturating_sub(PLACES);
+        places.truncate(PLACES);
+        if !places.is_empty() {
+            let _ = write!(text, " at {}", places.join(", "));
+        }
+        if more > 0 {
+            let _ = write!(text, " and {more} more places");
         }
         text
     }
 }
+
+/// How many places are named for one holder.
+const PLACES: usize = 8;
 
 /// The part of `full` from which `target` can be reached, and the target's index in it.
 fn backwards(full: &Graph, target: usize) -> (Graph, usize) {

@@ -126,9 +126,11 @@ impl Graph {
     ) {
         let now = object.counts();
         let mut known = u64::from(now.is_parented());
+        let mut known_users = 0;
         let mut handles = None;
         for edge in object.edges.all() {
             known += 1;
+            known_users += u64::from(edge.reason == Reason::USER_HANDLE);
             let from = match &edge.holder {
                 Holder::Object(weak) => weak.upgrade().and_then(|o| index.get(&o.id()).copied()),
                 Holder::Named(name) => Some(*named.entry(name.clone()).or_insert_with(|| {
@@ -159,8 +161,9 @@ impl Graph {
             });
         }
         let unnamed = now.storage().saturating_sub(known);
+        let unnamed_users = now.users().saturating_sub(known_users);
         if unnamed > 0 {
-            let all_users = unnamed <= now.users();
+            let all_users = unnamed <= unnamed_users;
             let kind = if all_users {
                 NodeKind::Handles
             } else {
@@ -170,8 +173,7 @@ impl Graph {
                 format!("{unnamed} user handles, not recorded")
             } else {
                 format!(
-                    "{unnamed} counts, not recorded ({} user handles; pins, snapshots)",
-                    now.users()
+                    "{unnamed} counts, not recorded ({unnamed_users} user handles; pins, snapshots)"
                 )
             };
             self.nodes.push(GraphNode {

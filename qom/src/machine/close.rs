@@ -134,6 +134,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Nobody will drive the machine from now on. Whether there is a thread that does.
+    fn start_thread_for_the_rest(&self) -> bool {
+        let inner = &self.handle.0;
+        let started = inner.executor.start_thread(&inner.name);
+        if let Err(error) = &started {
+            tracing::error!(machine = %inner.name, %error, "no thread to close the machine in the background");
+        }
+        started.is_ok()
+    }
+
     /// Who is in the way of the end, as far as it is known.
     fn holders(&self) -> String {
         let why: Vec<String> = self
@@ -195,18 +205,31 @@ impl Drop for Machine {
             return;
         }
         let _withdrawal = self.begin_close();
+        let has_thread = !inner.executor.is_embedded()
+            || (inner.live_objects() > 0 && self.start_thread_for_the_rest());
+        if has_thread {
+            // Somebody may keep a handle of the machine; the reclaimer ends all the same.
+            let domain = inner.domain.clone();
+            inner.executor.say_farewell(Box::new(move || {
+                if domain.is_reclaiming()
+                    && let Err(error) = domain.shutdown(Some(READERS_LEAVE))
+                {
+                    tracing::warn!(%error, "the reclaimer of a dropped machine goes on");
+                }
+            }));
+        }
         // ORDERING: SeqCst, against `one_less`: either that sees that it has to end the machine, or the last object is
         // gone for us, too.
         inner.abandoned.store(true, Ordering::SeqCst);
         if inner.live_objects() == 0 {
             inner.end();
-        } else if inner.executor.is_embedded()
-            && let Err(error) = inner.executor.start_thread(&inner.name)
-        {
-            tracing::error!(machine = %inner.name, %error, "no thread to close the machine in the background");
         }
     }
 }
+
+/// How long the end of a dropped machine waits for readers that are still there. After that its reclaimer stays until the machine's last
+/// handle goes.
+const READERS_LEAVE: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,8 +4,8 @@ use super::{MachineHandle, MachineInner};
 use crate::context::{self, Place};
 use crate::object::{Object, ObjectId};
 use crate::panics;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// Something that happened in a machine. Told on the thread on which it happened, outside every lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl MachineHandle {
             all
         });
         Subscription {
-            machine: self.clone(),
+            machine: Arc::downgrade(&self.0),
             id,
         }
     }
@@ -93,13 +93,17 @@ impl MachineHandle {
 /// A subscription to a machine's events; ends when it is dropped.
 #[must_use]
 pub struct Subscription {
-    machine: MachineHandle,
+    /// Weak: a subscription that is kept somewhere keeps no machine.
+    machine: Weak<MachineInner>,
     id: u64,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.machine.0.subscribers.rcu(|all| {
+        let Some(machine) = self.machine.upgrade() else {
+            return;
+        };
+        machine.subscribers.rcu(|all| {
             let mut all = Vec::clone(all);
             all.retain(|(id, _)| *id != self.id);
             all

@@ -1,0 +1,130 @@
+//! A machine that the embedder's event loop drives.
+
+use crate::probe::{Hooks, LONG, Log, plant, probe, probe_with};
+use qom::{Machine, ObjectOps};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn driven(name: &str) -> (Machine, Arc<AtomicUsize>) {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let count = wakes.clone();
+    let machine = Machine::builder(name)
+        .embedder_driven(Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }))
+        .build();
+    (machine, wakes)
+}
+
+#[test]
+fn nothing_runs_before_the_loop_runs_it() {
+    let (machine, wakes) = driven("loop");
+    let log = Log::default();
+    let a = probe(&machine, &log, "a");
+    assert_eq!(wakes.load(Ordering::SeqCst), 0);
+    drop(a);
+    assert!(wakes.load(Ordering::SeqCst) > 0);
+    assert!(log.of("unparent").is_empty());
+    assert_eq!(machine.run_pending(1), 1);
+    assert_eq!((log.count("unparent a"), log.count("finalize a")), (1, 0));
+    assert_eq!(machine.run_pending(100), 1);
+    assert_eq!(log.count("finalize a"), 1);
+    assert_eq!(machine.run_pending(100), 0);
+    assert_eq!(machine.counters().executor_wakeups, 0);
+}
+
+#[test]
+fn waiting_calls_do_what_they_wait_for() {
+    let (machine, _) = driven("helping");
+    let log = Log::default();
+    let a = plant(&machine, machine.root(), &log, "a");
+    let b = plant(&machine, machine.root(), &log, "b");
+    let ran = log.clone();
+    machine.defer(move || ran.say("bottom half"));
+    assert!(a.unparent().unwrap().is_done());
+    assert!(
+        log.of("bottom half").is_empty(),
+        "an unparent runs teardown only"
+    );
+    b.unparent_async().unwrap().wait(LONG).unwrap();
+    let weak = b.downgrade();
+    drop((a, b));
+    machine.wait_finalized(&weak, LONG).unwrap();
+    machine.retire(1, "thing", ());
+    machine.quiesce(LONG).unwrap();
+    assert_eq!(log.of("finalize").len(), 2);
+    assert_eq!(log.count("bottom half"), 1);
+    assert!(machine.close(LONG).is_ok());
+}
+
+#[test]
+fn a_panicking_wake_harms_nobody() {
+    let machine = Machine::builder("bad wake")
+        .embedder_driven(Arc::new(|| panic!("no")))
+        .build();
+    let log = Log::default();
+    drop(probe(&machine, &log, "a"));
+    machine.quiesce(LONG).unwrap();
+    assert_eq!(log.count("finalize a"), 1);
+}
+
+#[test]
+fn a_hook_cannot_run_the_loop_inside_the_loop() {
+    let (machine, _) = driven("nested");
+    let log = Log::default();
+    let (handle, seen) = (machine.handle().clone(), log.clone());
+    let a = probe_with(
+        &machine,
+        &log,
+        "a",
+        Hooks::unparent(move |_| seen.say(format!("ran {}", handle.run_pending(9)))),
+    );
+    drop(probe(&machine, &log, "b"));
+    drop(a);
+    while machine.run_pending(10) > 0 {}
+    assert_eq!(log.count("ran 0"), 1);
+}
+
+#[test]
+fn two_threads_that_run_the_loop_keep_the_order_of_finalizers() {
+    let (machine, _) = driven("two loops");
+    let log = Log::default();
+    for i in 0..50 {
+        let parent = plant(&machine, machine.root(), &log, &format!("p{i}"));
+        plant(&machine, &parent, &log, &format!("c{i}"));
+    }
+    for (_, child) in machine.root().children() {
+        let _ticket = child.unparent_async().unwrap();
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| machine.quiesce(LONG).unwrap());
+        }
+    });
+    let said = log.of("finalize");
+    assert_eq!(said.len(), 100);
+    for i in 0..50 {
+        let at = |name: String| said.iter().position(|l| *l == name).unwrap();
+        assert!(at(format!("finalize c{i}")) < at(format!("finalize p{i}")));
+    }
+}
+
+#[test]
+fn a_driven_machine_that_is_dropped_ends_by_itself() {
+    let (machine, _) = driven("dropped");
+    let log = Log::default();
+    plant(&machine, machine.root(), &log, "a");
+    let (done, wait) = std::sync::mpsc::channel();
+    let done = parking_lot::Mutex::new(done);
+    let b = probe_with(
+        &machine,
+        &log,
+        "b",
+        Hooks::finalize(move |_| done.lock().send(()).unwrap()),
+    );
+    machine.root().add_child("b", &b).unwrap();
+    drop(machine);
+    drop(b);
+    wait.recv_timeout(LONG).unwrap();
+    assert_eq!(log.count("unparent a"), 1);
+}

@@ -1,0 +1,76 @@
+//! The executor: no kind of work starves another, and nothing wakes it for nothing.
+
+use crate::probe::{LONG, Log, plant, probe};
+use qom::{Machine, MachineHandle, ObjectOps};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Retires itself again and again.
+struct Restless(MachineHandle, Arc<AtomicBool>);
+impl Drop for Restless {
+    fn drop(&mut self) {
+        if !self.1.load(Ordering::SeqCst) {
+            self.0
+                .retire(1, "restless", Self(self.0.clone(), self.1.clone()));
+        }
+    }
+}
+
+/// A bottom half that queues itself for as long as nobody stops it.
+pub(crate) fn again(machine: &MachineHandle, stop: &Arc<AtomicBool>) {
+    let (m, s) = (machine.clone(), stop.clone());
+    machine.defer(move || {
+        if !s.load(Ordering::SeqCst) {
+            again(&m, &s);
+        }
+    });
+}
+
+#[test]
+fn teardown_and_finalizers_run_beside_floods_of_everything_else() {
+    let machine = Machine::new("flood");
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..8 {
+        drop(Restless(machine.handle().clone(), stop.clone()));
+        again(&machine, &stop);
+    }
+    let log = Log::default();
+    for i in 0..20 {
+        let name = format!("o{i}");
+        let o = plant(&machine, machine.root(), &log, &name);
+        o.unparent_async().unwrap().wait(LONG).unwrap();
+        let weak = o.downgrade();
+        drop(o);
+        machine.wait_finalized(&weak, LONG).unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(log.of("finalize").len(), 20);
+}
+
+#[test]
+fn bottom_halves_run_beside_a_flood_of_finalizers() {
+    let machine = Machine::builder("order")
+        .embedder_driven(Arc::new(|| {}))
+        .build();
+    let log = Log::default();
+    for i in 0..100 {
+        drop(probe(&machine, &log, &format!("o{i}")));
+    }
+    let said = log.clone();
+    machine.defer(move || said.say("bottom half"));
+    machine.run_pending(8);
+    assert_eq!(log.count("bottom half"), 1);
+}
+
+#[test]
+fn an_idle_machine_is_not_woken() {
+    let machine = Machine::new("idle");
+    let log = Log::default();
+    drop(probe(&machine, &log, "a"));
+    machine.quiesce(LONG).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    let before = machine.counters().executor_wakeups;
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(machine.counters().executor_wakeups, before);
+}

@@ -1,0 +1,220 @@
+//! The ledger: who holds, why, from where; cycles; renderings.
+
+use crate::probe::{LONG, Log, SHORT, plant, probe};
+use qom::layer::{self, Hold, Holder, Reason};
+use qom::{Machine, NodeKind, ObjectOps};
+
+fn machine(recording: bool) -> Machine {
+    Machine::builder("ledger").recording(recording).build()
+}
+
+#[test]
+fn the_answer_names_holder_reason_and_place() {
+    let machine = machine(true);
+    let log = Log::default();
+    let a = plant(&machine, machine.root(), &log, "a");
+    let b = plant(&machine, machine.root(), &log, "b");
+    let link_line = line!() + 1;
+    b.set_link("peer", &a).unwrap();
+    let pin_line = line!() + 1;
+    let pin = Hold::counted(&layer::Target::pointer(&a).unwrap(), Reason("pin"), || {
+        Holder::named("io of disk 3")
+    })
+    .unwrap();
+    let why = machine.why_alive(a.object());
+    assert!(why.is_alive());
+    assert_eq!(why.counts, (4, 1), "handle, parent, link, pin");
+    let text = why.to_string();
+    assert!(
+        text.starts_with("/machine/a is alive: 4 counted, 1 of them user handles"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(
+            "io of disk 3 [pin] at {}:{pin_line} → /machine/a",
+            file!()
+        )),
+        "{text}"
+    );
+    let graph = machine.reference_graph();
+    let place_of = |reason: &str| {
+        graph
+            .edges
+            .iter()
+            .find(|e| e.reason.0 == reason)
+            .and_then(|e| e.place)
+            .map(std::panic::Location::line)
+    };
+    assert_eq!(place_of("link"), Some(link_line));
+    assert!(
+        why.holders()
+            .iter()
+            .any(|h| h.starts_with("io of disk 3 [pin]")),
+        "{:?}",
+        why.holders()
+    );
+    drop(pin);
+    assert_eq!(machine.why_alive(a.object()).counts, (3, 1));
+}
+
+#[test]
+fn all_places_of_user_handles_are_named() {
+    let machine = machine(true);
+    let log = Log::default();
+    let first = line!() + 1;
+    let a = probe(&machine, &log, "a");
+    let _second = a.clone();
+    let text = machine.why_alive(a.object()).to_string();
+    for line in [first, first + 1] {
+        assert!(text.contains(&format!("{}:{line}", file!())), "{text}");
+    }
+    assert!(text.contains("handles outside (2)"), "{text}");
+}
+
+#[test]
+fn without_recording_counts_are_shown_though_unnamed() {
+    let machine = machine(false);
+    assert!(!machine.is_recording());
+    let log = Log::default();
+    let a = plant(&machine, machine.root(), &log, "a");
+    let b = a.clone();
+    let text = machine.why_alive(a.object()).to_string();
+    assert!(
+        text.contains("2 user handles, not recorded [user handle]"),
+        "{text}"
+    );
+    let pointer = layer::Target::pointer(&a).unwrap();
+    let pin = Hold::counted(&pointer, Reason("pin"), || {
+        unreachable!("not asked while nothing is recorded")
+    })
+    .unwrap();
+    let text = machine.why_alive(a.object()).to_string();
+    assert!(
+        text.contains("3 counts, not recorded (2 user handles; pins, snapshots)"),
+        "{text}"
+    );
+    machine.set_recording(true);
+    let line = line!() + 1;
+    let c = a.clone();
+    let text = machine.why_alive(a.object()).to_string();
+    assert!(
+        text.contains(&format!("[user handle] at {}:{line}", file!())),
+        "{text}"
+    );
+    assert!(
+        text.contains("3 counts, not recorded"),
+        "what was there before stays as it was: {text}"
+    );
+    drop((b, c, pin));
+}
+
+#[test]
+fn two_objects_that_link_each_other_are_a_cycle_until_they_are_withdrawn() {
+    let machine = machine(true);
+    let log = Log::default();
+    let (a, b) = (
+        plant(&machine, machine.root(), &log, "a"),
+        plant(&machine, machine.root(), &log, "b"),
+    );
+    a.set_link("peer", &b).unwrap();
+    b.set_link("peer", &a).unwrap();
+    let why = machine.why_alive(a.object());
+    assert_eq!(why.cycles.len(), 1);
+    let text = why.to_string();
+    assert!(
+        text.contains("cycle: /machine/a → /machine/b → /machine/a")
+            || text.contains("cycle: /machine/b → /machine/a → /machine/b"),
+        "{text}"
+    );
+    let dot = machine.reference_graph().to_dot();
+    assert_eq!(dot.matches("color=red").count(), 2, "{dot}");
+    let (weak_a, weak_b) = (a.downgrade(), b.downgrade());
+    a.unparent().unwrap();
+    drop((a, b));
+    machine
+        .wait_finalized(&weak_a, SHORT)
+        .expect_err("the other one still links to it");
+    weak_b.unparent().unwrap();
+    machine.wait_finalized(&weak_a, LONG).unwrap();
+    machine.wait_finalized(&weak_b, LONG).unwrap();
+    assert!(machine.reference_graph().cycles().is_empty());
+}
+
+#[test]
+fn an_object_that_links_itself_is_a_cycle_of_one() {
+    let machine = machine(true);
+    let log = Log::default();
+    let a = probe(&machine, &log, "a");
+    a.set_link("me", &a).unwrap();
+    let why = machine.why_alive(a.object());
+    assert_eq!(why.cycles.len(), 1);
+    assert_eq!(why.cycles[0].len(), 1);
+    drop(a);
+    machine.quiesce(LONG).unwrap();
+    assert_eq!(
+        log.count("finalize a"),
+        1,
+        "withdrawn with its last handle, which cuts the link"
+    );
+}
+
+#[test]
+fn dot_shows_kinds_and_escapes_labels() {
+    let machine = machine(true);
+    let log = Log::default();
+    let a = plant(&machine, machine.root(), &log, "a");
+    let hold = Hold::new(
+        &layer::Target::pointer(&a).unwrap(),
+        Reason("view"),
+        Holder::named("the \"system\" view"),
+    )
+    .unwrap();
+    a.unparent().unwrap();
+    let graph = machine.reference_graph();
+    let dot = graph.to_dot();
+    assert!(
+        dot.starts_with("digraph references {") && dot.trim_end().ends_with('}'),
+        "{dot}"
+    );
+    for part in [
+        "shape=doubleoctagon, label=\"/machine\\ncontainer\"",
+        "style=dashed, label=\"/machine/a\\nprobe\"",
+        "shape=ellipse, label=\"the \\\"system\\\" view\"",
+        "label=\"view\"",
+        "shape=note",
+    ] {
+        assert!(dot.contains(part), "{part} in {dot}");
+    }
+    let kinds: Vec<_> = graph.nodes.iter().map(|n| n.kind).collect();
+    assert!(kinds.contains(&NodeKind::Withdrawn(a.object().id())));
+    assert_eq!(
+        machine
+            .why_alive(a.object())
+            .to_dot()
+            .matches(" -> ")
+            .count(),
+        2,
+        "handle and view; the parent is gone"
+    );
+    let leftovers = machine.leftovers();
+    assert_eq!(leftovers.len(), 1);
+    assert_eq!(leftovers[0].object, "/machine/a");
+    drop(hold);
+}
+
+#[test]
+fn what_is_gone_is_said_to_be_gone() {
+    let machine = machine(true);
+    let log = Log::default();
+    let a = probe(&machine, &log, "a");
+    let name = a.describe();
+    let pointer = layer::Target::pointer(&a).unwrap();
+    drop(a);
+    machine.quiesce(LONG).unwrap();
+    let why = machine.why_alive(&pointer);
+    assert!(!why.is_alive());
+    assert_eq!(
+        why.to_string(),
+        format!("{name} is not alive: nothing keeps it")
+    );
+}
