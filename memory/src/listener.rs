@@ -134,6 +134,12 @@ impl ListenerHandle {
     }
 }
 
+impl std::fmt::Debug for ListenerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ListenerHandle({})", self.shared.describe())
+    }
+}
+
 impl Handle for ListenerShared {
     fn close(&self) {
         let _session = Session::open(&self.state);
@@ -194,6 +200,14 @@ pub(crate) fn register<L: Listener>(
     listener: L,
 ) -> Result<ListenerHandle, RegionError> {
     let owner = owner.pointer()?;
+    if !layer::machine_of(&owner).is_same(&space.machine) {
+        return Err(RegionError::OtherMachine {
+            region: owner.describe().into(),
+            machine: owner.machine_name().into(),
+            other: format!("address space `{}`", space.name).into(),
+            other_machine: space.machine.name().into(),
+        });
+    }
     if !owner.class().is_a::<L::Owner>() {
         return Err(RegionError::OwnerType {
             owner: owner.describe(),

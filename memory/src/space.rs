@@ -161,7 +161,14 @@ impl AddressSpace {
     }
 
     /// Closes it: its listeners are told that everything is gone, and it shows nothing from now on. Again is a no-op.
+    ///
+    /// Inside a listener, where topology does not change, it is left to the machine's executor.
     pub fn close(&self) {
+        if layer::depth(Place::Listener) > 0 {
+            let this = self.clone();
+            self.inner.machine.defer(move || this.close());
+            return;
+        }
         Handle::close(&*self.inner);
         if let (Some(holder), Some(id)) = (self.inner.holder.upgrade(), self.inner.handle.get()) {
             layer::forget_opened(&holder, *id);

@@ -253,6 +253,8 @@ pub(crate) fn add_subregion(
 }
 
 pub(crate) fn del_subregion(container: &Pointer, sub: &Pointer) -> Result<(), RegionError> {
+    // A key of one machine may well name something in another.
+    same_machine(container, sub)?;
     check_place(&machine_of(container), &|| sub.describe())?;
     let state = &region_of(container)?.state;
     let (container_key, sub_key) = (key_of(container)?, key_of(sub)?);
