@@ -36,7 +36,8 @@ fn size() -> impl Strategy<Value = u128> {
 }
 
 fn region(id: usize) -> impl Strategy<Value = Region> {
-    let alias = (0..id.max(1), address()).prop_map(|(target, offset)| Kind::Alias { target, offset });
+    let alias =
+        (0..id.max(1), address()).prop_map(|(target, offset)| Kind::Alias { target, offset });
     let plain = prop_oneof![
         4 => Just(Kind::Container),
         3 => Just(Kind::Ram),
@@ -45,17 +46,29 @@ fn region(id: usize) -> impl Strategy<Value = Region> {
         1 => Just(Kind::Reservation),
         1 => any::<bool>().prop_map(Kind::Romd),
     ];
-    let kind = if id == 0 { plain.boxed() } else { prop_oneof![2 => plain, 1 => alias].boxed() };
+    let kind = if id == 0 {
+        plain.boxed()
+    } else {
+        prop_oneof![2 => plain, 1 => alias].boxed()
+    };
     let seldom = || prop::bool::weighted(0.12);
-    (kind, size(), seldom(), seldom(), prop::bool::weighted(0.25), seldom()).prop_map(
-        |(kind, size, readonly, nonvolatile, unmergeable, disabled)| Region {
-            readonly: readonly || kind == Kind::Rom,
-            nonvolatile,
-            unmergeable,
-            enabled: !disabled,
-            ..Region::new(kind, size)
-        },
+    (
+        kind,
+        size(),
+        seldom(),
+        seldom(),
+        prop::bool::weighted(0.25),
+        seldom(),
     )
+        .prop_map(
+            |(kind, size, readonly, nonvolatile, unmergeable, disabled)| Region {
+                readonly: readonly || kind == Kind::Rom,
+                nonvolatile,
+                unmergeable,
+                enabled: !disabled,
+                ..Region::new(kind, size)
+            },
+        )
 }
 
 fn op(regions: usize) -> impl Strategy<Value = Op> {
@@ -95,7 +108,10 @@ fn case() -> impl Strategy<Value = Case> {
         let rest = prop::collection::vec(prop::collection::vec(step, 1..5), 4..24);
         (regions, first, rest).prop_map(|(regions, first, mut transactions)| {
             transactions.insert(0, first);
-            Case { regions, transactions }
+            Case {
+                regions,
+                transactions,
+            }
         })
     })
 }
@@ -111,7 +127,8 @@ fn legal(plain: &Plain, op: &Op, regions: &[Region]) -> bool {
         }
         Op::Del { parent, child } => {
             plain.parent(child) == Some(parent)
-                || plain.parent(child).is_none() && (plain.is_retracted(parent) || plain.is_retracted(child))
+                || plain.parent(child).is_none()
+                    && (plain.is_retracted(parent) || plain.is_retracted(child))
         }
         Op::SetRomd(region, _) => matches!(regions[region].kind, Kind::Romd(_)),
         Op::SetAliasOffset(region, _) => matches!(regions[region].kind, Kind::Alias { .. }),
@@ -137,7 +154,14 @@ impl Machine {
             keys.push(topology.insert(spec).unwrap());
         }
         let plain = Plain::new(regions);
-        Self { topology, views: Views::new(), keys, plain, roots: BTreeMap::new(), made: 0 }
+        Self {
+            topology,
+            views: Views::new(),
+            keys,
+            plain,
+            roots: BTreeMap::new(),
+            made: 0,
+        }
     }
 
     /// The answer, and whether the step counts.
@@ -145,17 +169,29 @@ impl Machine {
         match step {
             Step::Do(op) => {
                 let done = apply(&mut self.topology, &self.keys, op);
-                prop_assert_eq!(done.is_ok(), legal(&self.plain, op, regions), "{:?}: {:?}", op, done);
+                prop_assert_eq!(
+                    done.is_ok(),
+                    legal(&self.plain, op, regions),
+                    "{:?}: {:?}",
+                    op,
+                    done
+                );
                 let roots = match op {
-                    Op::Retract(region) => self.roots.values().filter(|&root| root == region).count(),
+                    Op::Retract(region) => {
+                        self.roots.values().filter(|&root| root == region).count()
+                    }
                     _ => 0,
                 };
-                let emptied = roots > 0 && matches!(op, Op::Retract(r) if !self.plain.is_retracted(*r));
+                let emptied =
+                    roots > 0 && matches!(op, Op::Retract(r) if !self.plain.is_retracted(*r));
                 Ok(done.is_ok() && self.plain.apply(op) || emptied)
             }
             Step::Attach(space, root) => {
                 let attached = self.topology.root_of(SpaceKey(*space));
-                match self.topology.attach_root(SpaceKey(*space), self.keys[*root]) {
+                match self
+                    .topology
+                    .attach_root(SpaceKey(*space), self.keys[*root])
+                {
                     Ok(()) => {
                         prop_assert!(attached.is_none() && !self.plain.is_retracted(*root));
                         self.roots.insert(*space, *root);
@@ -176,8 +212,17 @@ impl Machine {
     fn commit(&mut self, counts: bool) -> Result<(), TestCaseError> {
         let pending = self.topology.take_pending();
         prop_assert_eq!(pending.notified(), counts);
-        let old: BTreeMap<u64, FlatView<u64>> =
-            (0..3).map(|space| (space, self.views.view(SpaceKey(space)).cloned().unwrap_or_default())).collect();
+        let old: BTreeMap<u64, FlatView<u64>> = (0..3)
+            .map(|space| {
+                (
+                    space,
+                    self.views
+                        .view(SpaceKey(space))
+                        .cloned()
+                        .unwrap_or_default(),
+                )
+            })
+            .collect();
         let mut made = Vec::new();
         let changes = self.views.commit(&self.topology, pending, |range| {
             made.push(*range);
@@ -186,37 +231,90 @@ impl Machine {
         });
         for range in &made {
             let added = changes.iter().flat_map(|change| &change.difference.added);
-            prop_assert!(added.clone().any(|(added, _)| added == range), "{:?} was made for nobody", range);
+            prop_assert!(
+                added.clone().any(|(added, _)| added == range),
+                "{:?} was made for nobody",
+                range
+            );
         }
         for (&space, old) in &old {
-            let new = self.views.view(SpaceKey(space)).cloned().unwrap_or_default();
-            prop_assert_eq!(self.views.view(SpaceKey(space)).is_some(), self.roots.contains_key(&space));
-            let change = changes.iter().find(|change| change.space == SpaceKey(space));
+            let new = self
+                .views
+                .view(SpaceKey(space))
+                .cloned()
+                .unwrap_or_default();
+            prop_assert_eq!(
+                self.views.view(SpaceKey(space)).is_some(),
+                self.roots.contains_key(&space)
+            );
+            let change = changes
+                .iter()
+                .find(|change| change.space == SpaceKey(space));
             if let Some(change) = change {
                 prop_assert!(change.old.is_same(old) && change.new.is_same(&new));
             }
-            let difference = change.map(|change| change.difference.clone()).unwrap_or_default();
+            let difference = change
+                .map(|change| change.difference.clone())
+                .unwrap_or_default();
             let missing = |one: &FlatView<u64>, other: &FlatView<u64>| -> Vec<(FlatRange, u64)> {
                 let other: Vec<_> = other.iter().map(|(range, _)| range).collect();
-                one.iter().filter(|(range, _)| !other.contains(range)).map(|(range, &v)| (range, v)).collect()
+                one.iter()
+                    .filter(|(range, _)| !other.contains(range))
+                    .map(|(range, &v)| (range, v))
+                    .collect()
             };
-            prop_assert_eq!(&difference.removed, &missing(old, &new), "removed from space {}", space);
-            prop_assert_eq!(&difference.added, &missing(&new, old), "added to space {}", space);
+            prop_assert_eq!(
+                &difference.removed,
+                &missing(old, &new),
+                "removed from space {}",
+                space
+            );
+            prop_assert_eq!(
+                &difference.added,
+                &missing(&new, old),
+                "added to space {}",
+                space
+            );
 
-            let Some(&root) = self.roots.get(&space) else { continue };
-            let shown: Vec<FlatRange> = new.iter().map(|(range, _)| range).collect();
-            prop_assert_eq!(&shown, &render_full(&self.topology, self.topology.root_of(SpaceKey(space))));
-            let plain: Vec<(Range, bool)> = self.plain.view_with_unmergeable(root);
-            let shown: Vec<(Range, bool)> = shown.iter().map(|range| (self.plainly(range), range.unmergeable)).collect();
-            prop_assert_eq!(&shown, &plain);
-            for other in self.roots.keys() {
-                let view_root = |space: u64| {
-                    self.topology.root_of(SpaceKey(space)).and_then(|root| self.topology.resolve_root(root))
-                };
-                let other_view = self.views.view(SpaceKey(*other)).cloned().unwrap_or_default();
-                if view_root(space) == view_root(*other) {
-                    prop_assert!(new.is_same(&other_view), "spaces {} and {} do not share", space, other);
-                }
+            self.check_view(space, &new)?;
+        }
+        Ok(())
+    }
+
+    /// That a space's view is what the others make of it, and is shared with whom it should.
+    fn check_view(&self, space: u64, new: &FlatView<u64>) -> Result<(), TestCaseError> {
+        let Some(&root) = self.roots.get(&space) else {
+            return Ok(());
+        };
+        let shown: Vec<FlatRange> = new.iter().map(|(range, _)| range).collect();
+        prop_assert_eq!(
+            &shown,
+            &render_full(&self.topology, self.topology.root_of(SpaceKey(space)))
+        );
+        let plain: Vec<(Range, bool)> = self.plain.view_with_unmergeable(root);
+        let shown: Vec<(Range, bool)> = shown
+            .iter()
+            .map(|range| (self.plainly(range), range.unmergeable))
+            .collect();
+        prop_assert_eq!(&shown, &plain);
+        for other in self.roots.keys() {
+            let view_root = |space: u64| {
+                self.topology
+                    .root_of(SpaceKey(space))
+                    .and_then(|root| self.topology.resolve_root(root))
+            };
+            let other_view = self
+                .views
+                .view(SpaceKey(*other))
+                .cloned()
+                .unwrap_or_default();
+            if view_root(space) == view_root(*other) {
+                prop_assert!(
+                    new.is_same(&other_view),
+                    "spaces {} and {} do not share",
+                    space,
+                    other
+                );
             }
         }
         Ok(())
@@ -226,7 +324,11 @@ impl Machine {
         Range {
             start: range.span.first(),
             size: range.span.size().get(),
-            region: self.keys.iter().position(|&key| key == range.region).unwrap(),
+            region: self
+                .keys
+                .iter()
+                .position(|&key| key == range.region)
+                .unwrap(),
             offset: range.offset.0,
             readonly: range.readonly,
             romd: range.romd,
@@ -259,6 +361,10 @@ proptest! {
 #[test]
 #[ignore = "minutes"]
 fn damaged_windows_show_what_a_full_rendering_shows_at_length() {
-    let config = ProptestConfig { cases: 200_000, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 200_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(case in case())| check(&case)?);
 }

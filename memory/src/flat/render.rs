@@ -14,6 +14,7 @@ pub(super) struct Renderer {
     shown: Vec<Interval>,
     taken: Taken,
     ranges: Vec<FlatRange>,
+    lent: Vec<FlatRange>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,15 @@ enum Step {
 }
 
 impl Renderer {
+    /// A list for the caller's results, until he gives it back.
+    pub(super) fn lend(&mut self) -> Vec<FlatRange> {
+        std::mem::take(&mut self.lent)
+    }
+
+    pub(super) fn give_back(&mut self, list: Vec<FlatRange>) {
+        self.lent = list;
+    }
+
     /// Appends what `root` shows in `window` to `out`, ascending and merged, also with what is there.
     pub(super) fn render(
         &mut self,
@@ -60,9 +70,7 @@ impl Renderer {
                 .extend(target.map(|target| Step::Visit(place.target(target, offset))));
             return;
         }
-        if node.has_enabled_children() {
-            node.shown_in(place.window(), &mut self.shown);
-        }
+        node.shown_in(place.window(), &mut self.shown);
         if self.shown.is_empty() {
             if node.kind().terminates() {
                 self.fill(topology, place);
@@ -88,27 +96,61 @@ impl Renderer {
 
 /// The addresses that are taken, as few intervals as possible: first address to last.
 #[derive(Debug, Default)]
-struct Taken(BTreeMap<u64, u64>);
+struct Taken {
+    /// As long as what comes lies behind all that came, a list will do.
+    run: Vec<(u64, u64)>,
+    /// Everything, from the first time on that it does not; then the run is empty.
+    tree: BTreeMap<u64, u64>,
+}
 
 impl Taken {
     fn clear(&mut self) {
-        self.0.clear();
+        self.run.clear();
+        self.tree.clear();
     }
 
     fn covers(&self, span: Span) -> bool {
-        self.0
-            .range(..=span.first())
-            .next_back()
-            .is_some_and(|(_, &last)| last >= span.last())
+        let last = match self.run.last() {
+            Some(&(_, last)) if last < span.first() => None,
+            Some(_) => {
+                let at = self
+                    .run
+                    .partition_point(|&(first, _)| first <= span.first());
+                at.checked_sub(1).map(|at| self.run[at].1)
+            }
+            None => self
+                .tree
+                .range(..=span.first())
+                .next_back()
+                .map(|(_, &last)| last),
+        };
+        last.is_some_and(|last| last >= span.last())
     }
 
     /// Takes `span`, and hands out those parts of it that were not taken.
     fn take(&mut self, span: Span, mut gap: impl FnMut(Span)) {
+        if self.tree.is_empty() {
+            match self.run.last_mut() {
+                Some((_, last)) if *last >= span.first() => self.tree.extend(self.run.drain(..)),
+                Some((_, last)) if *last + 1 == span.first() => {
+                    *last = span.last();
+                    return gap(span);
+                }
+                _ => {
+                    self.run.push((span.first(), span.last()));
+                    return gap(span);
+                }
+            }
+        }
+        self.take_from_tree(span, gap);
+    }
+
+    fn take_from_tree(&mut self, span: Span, mut gap: impl FnMut(Span)) {
         let mut first = span.first();
         let mut last = span.last();
         // The first address of which nothing is known yet; `None` past the end of the space.
         let mut next = Some(span.first());
-        if let Some((&begun, reach)) = self.0.range_mut(..=span.first()).next_back()
+        if let Some((&begun, reach)) = self.tree.range_mut(..=span.first()).next_back()
             && *reach >= span.first().saturating_sub(1)
         {
             first = begun;
@@ -117,10 +159,11 @@ impl Taken {
         }
         while let Some(at) = next
             && at <= span.last()
-            && let Some((&begun, &reach)) = self.0.range(at..=span.last().saturating_add(1)).next()
+            && let Some((&begun, &reach)) =
+                self.tree.range(at..=span.last().saturating_add(1)).next()
         {
             // Each interval that is met goes into the new one, so that none is met twice.
-            self.0.remove(&begun);
+            self.tree.remove(&begun);
             if let Some(before) = begun.checked_sub(1)
                 && let Some(free) = Span::new(at, before.min(span.last()))
             {
@@ -134,6 +177,6 @@ impl Taken {
         {
             gap(free);
         }
-        self.0.insert(first, last);
+        self.tree.insert(first, last);
     }
 }

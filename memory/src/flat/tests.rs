@@ -1,1 +1,341 @@
-//! tests
+//! Worked examples: what shows, what is kept, what is shared, what it costs.
+
+use super::*;
+use crate::addr::{Offset, Size, Span};
+use crate::topology::{Damage, Kind, Priority, RegionKey, RegionSpec, SpaceKey, Topology};
+
+fn add(
+    topology: &mut Topology,
+    parent: RegionKey,
+    spec: RegionSpec,
+    at: u64,
+    priority: i32,
+) -> RegionKey {
+    let key = topology.insert(spec).unwrap();
+    topology
+        .add_subregion(parent, key, Offset(at), Priority(priority))
+        .unwrap();
+    key
+}
+
+fn shown(ranges: &[FlatRange]) -> Vec<(u64, RegionKey, u64)> {
+    ranges
+        .iter()
+        .map(|range| (range.span.first(), range.region, range.offset.0))
+        .collect()
+}
+
+/// QEMU's own documentation has this one.
+#[test]
+fn the_documented_example() {
+    for terminates in [false, true] {
+        let mut topology = Topology::new();
+        let a = topology
+            .insert(RegionSpec::container(Size::new(0x8000)))
+            .unwrap();
+        let c = add(&mut topology, a, RegionSpec::ram(Size::new(0x6000)), 0, 1);
+        let spec = RegionSpec::new(Kind::Container { terminates }, Size::new(0x4000));
+        let b = add(&mut topology, a, spec, 0x2000, 2);
+        let d = add(&mut topology, b, RegionSpec::io(Size::new(0x1000)), 0, 0);
+        let e = add(
+            &mut topology,
+            b,
+            RegionSpec::io(Size::new(0x1000)),
+            0x2000,
+            0,
+        );
+        let view = render_full(&topology, Some(a));
+        let expected = if terminates {
+            vec![
+                (0, c, 0),
+                (0x2000, d, 0),
+                (0x3000, b, 0x1000),
+                (0x4000, e, 0),
+                (0x5000, b, 0x3000),
+            ]
+        } else {
+            vec![
+                (0, c, 0),
+                (0x2000, d, 0),
+                (0x3000, c, 0x3000),
+                (0x4000, e, 0),
+                (0x5000, c, 0x5000),
+            ]
+        };
+        assert_eq!(shown(&view), expected);
+        let (incremental, _) =
+            FlatView::empty().update(&topology, Some(a), &mut Damage::all(), |_| ());
+        assert_eq!(
+            incremental
+                .iter()
+                .map(|(range, ())| range)
+                .collect::<Vec<_>>(),
+            view
+        );
+    }
+}
+
+#[test]
+fn a_whole_space_with_a_hole_at_each_end() {
+    let mut topology = Topology::new();
+    let all = topology.insert(RegionSpec::ram(Size::MAX)).unwrap();
+    let low = add(&mut topology, all, RegionSpec::io(Size::new(1)), 0, 0);
+    let high = add(
+        &mut topology,
+        all,
+        RegionSpec::io(Size::new(0x1000)),
+        u64::MAX,
+        0,
+    );
+    let view = render_full(&topology, Some(all));
+    assert_eq!(
+        shown(&view),
+        [(0, low, 0), (1, all, 1), (u64::MAX, high, 0)]
+    );
+    assert_eq!(view[1].span, Span::new(1, u64::MAX - 1).unwrap());
+    assert_eq!(view[2].span.size(), Size::new(1));
+}
+
+/// Punching a hole into an unmergeable range and filling it again gives one range again.
+#[test]
+fn an_unmergeable_range_comes_back_whole() {
+    let mut topology = Topology::new();
+    let root = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    let spec = RegionSpec {
+        unmergeable: true,
+        ..RegionSpec::ram(Size::new(0x10))
+    };
+    let ram = add(&mut topology, root, spec, 0, 0);
+    let hole = add(&mut topology, root, RegionSpec::io(Size::new(4)), 4, 1);
+    topology.attach_root(SpaceKey(0), root).unwrap();
+    let mut views = Views::new();
+    let pending = topology.take_pending();
+    views.commit(&topology, pending, |_| ());
+    assert_eq!(views.view(SpaceKey(0)).unwrap().len(), 3);
+    topology.del_subregion(root, hole).unwrap();
+    let pending = topology.take_pending();
+    let changes = views.commit(&topology, pending, |_| ());
+    assert_eq!(changes[0].difference.removed.len(), 3);
+    assert_eq!(changes[0].difference.added.len(), 1);
+    let view = views.view(SpaceKey(0)).unwrap();
+    assert_eq!(
+        view.iter()
+            .map(|(range, ())| (range.span.size(), range.region))
+            .collect::<Vec<_>>(),
+        [(Size::new(0x10), ram)]
+    );
+}
+
+#[test]
+fn values_stay_with_ranges_that_stay() {
+    let mut topology = Topology::new();
+    let root = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    for page in 0..1000 {
+        add(
+            &mut topology,
+            root,
+            RegionSpec::io(Size::new(0x100)),
+            page * 0x1000,
+            0,
+        );
+    }
+    topology.attach_root(SpaceKey(0), root).unwrap();
+    let mut views = Views::new();
+    let mut made = 0;
+    let pending = topology.take_pending();
+    let mut value = |_: &FlatRange| {
+        made += 1;
+        made
+    };
+    views.commit(&topology, pending, &mut value);
+    let before: Vec<_> = views
+        .view(SpaceKey(0))
+        .unwrap()
+        .iter()
+        .map(|(range, &v)| (range, v))
+        .collect();
+    add(
+        &mut topology,
+        root,
+        RegionSpec::io(Size::new(0x100)),
+        0x5800,
+        0,
+    );
+    let pending = topology.take_pending();
+    let changes = views.commit(&topology, pending, &mut value);
+    assert_eq!(made, 1001);
+    let (new, _) = changes[0].difference.added[0];
+    let after: Vec<_> = views
+        .view(SpaceKey(0))
+        .unwrap()
+        .iter()
+        .map(|(range, &v)| (range, v))
+        .collect();
+    assert_eq!(
+        after
+            .iter()
+            .filter(|(range, _)| *range != new)
+            .copied()
+            .collect::<Vec<_>>(),
+        before
+    );
+}
+
+/// A thousand bus masters see system memory: one view, rendered once; switching one off parts it.
+#[test]
+fn bus_masters_share_one_view() {
+    let mut topology = Topology::new();
+    let system = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    add(
+        &mut topology,
+        system,
+        RegionSpec::ram(Size::new(0x1000)),
+        0,
+        0,
+    );
+    add(
+        &mut topology,
+        system,
+        RegionSpec::ram(Size::new(0x1000)),
+        0x8000,
+        0,
+    );
+    topology.attach_root(SpaceKey(0), system).unwrap();
+    let windows: Vec<_> = (1..=1000)
+        .map(|space| {
+            let master = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+            let window = RegionSpec {
+                enabled: false,
+                ..RegionSpec::alias(system, Offset(0), Size::MAX)
+            };
+            topology.attach_root(SpaceKey(space), master).unwrap();
+            add(&mut topology, master, window, 0, 0)
+        })
+        .collect();
+    let mut views = Views::new();
+    let mut made = 0;
+    let mut commit = |topology: &mut Topology, views: &mut Views<()>| {
+        let pending = topology.take_pending();
+        let changes = views.commit(topology, pending, |_| made += 1);
+        (changes, made)
+    };
+    assert_eq!(commit(&mut topology, &mut views).1, 2);
+    assert!(views.view(SpaceKey(1000)).unwrap().is_empty());
+
+    for &window in &windows {
+        topology.set_enabled(window, true).unwrap();
+    }
+    let (changes, made) = commit(&mut topology, &mut views);
+    assert_eq!((changes.len(), made), (1000, 2));
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.difference.added.len() == 2)
+    );
+    let is_shared = |views: &Views<()>, space| {
+        views
+            .view(SpaceKey(space))
+            .unwrap()
+            .is_same(views.view(SpaceKey(0)).unwrap())
+    };
+    assert!((1..=1000).all(|space| is_shared(&views, space)));
+
+    add(
+        &mut topology,
+        system,
+        RegionSpec::io(Size::new(0x10)),
+        0x4000,
+        0,
+    );
+    let (changes, made) = commit(&mut topology, &mut views);
+    assert_eq!((changes.len(), made), (1001, 3));
+    assert!(
+        changes
+            .windows(2)
+            .all(|pair| std::sync::Arc::ptr_eq(&pair[0].difference, &pair[1].difference))
+    );
+
+    topology.set_enabled(windows[4], false).unwrap();
+    let (changes, _) = commit(&mut topology, &mut views);
+    assert_eq!(
+        (
+            changes.len(),
+            changes[0].space,
+            changes[0].difference.removed.len()
+        ),
+        (1, SpaceKey(5), 3)
+    );
+    assert!(is_shared(&views, 6));
+}
+
+/// A sibling that covers nothing ends the shortcut, and its going restores it, though nothing is seen.
+#[test]
+fn sharing_follows_what_nobody_sees() {
+    let mut topology = Topology::new();
+    let inner = topology.insert(RegionSpec::ram(Size::new(0x1000))).unwrap();
+    let window = topology
+        .insert(RegionSpec::alias(inner, Offset(0), Size::MAX))
+        .unwrap();
+    let outer = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    topology
+        .add_subregion(outer, window, Offset(0), Priority(0))
+        .unwrap();
+    let nothing = add(&mut topology, outer, RegionSpec::ram(Size::ZERO), 0, 0);
+    topology.attach_root(SpaceKey(0), inner).unwrap();
+    topology.attach_root(SpaceKey(1), outer).unwrap();
+    let mut views = Views::new();
+    let pending = topology.take_pending();
+    views.commit(&topology, pending, |_| ());
+    let shared = |views: &Views<()>| {
+        views
+            .view(SpaceKey(0))
+            .unwrap()
+            .is_same(views.view(SpaceKey(1)).unwrap())
+    };
+    assert!(!shared(&views));
+    topology.del_subregion(outer, nothing).unwrap();
+    let pending = topology.take_pending();
+    let changes = views.commit(&topology, pending, |_| ());
+    assert!(changes.iter().all(|change| change.difference.is_empty()));
+    assert!(shared(&views));
+}
+
+/// What is hidden is not looked into, however much of it there is.
+#[test]
+fn a_deep_stack_of_hidden_regions_is_not_entered() {
+    let mut topology = Topology::new();
+    let root = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    // Each level shows the next twice, below a page that hides all of it.
+    let mut below = topology.insert(RegionSpec::ram(Size::new(0x1000))).unwrap();
+    for _ in 0..18 {
+        let level = topology
+            .insert(RegionSpec::container(Size::new(0x1000)))
+            .unwrap();
+        for _ in 0..2 {
+            add(
+                &mut topology,
+                level,
+                RegionSpec::alias(below, Offset(0), Size::MAX),
+                0,
+                0,
+            );
+        }
+        below = level;
+    }
+    topology
+        .add_subregion(root, below, Offset(0), Priority(0))
+        .unwrap();
+    let page = add(&mut topology, root, RegionSpec::io(Size::new(0x1000)), 0, 1);
+    let start = std::time::Instant::now();
+    for _ in 0..1000 {
+        let (view, _) = FlatView::empty().update(&topology, Some(root), &mut Damage::all(), |_| ());
+        assert_eq!(
+            view.iter()
+                .map(|(range, ())| range.region)
+                .collect::<Vec<_>>(),
+            [page]
+        );
+    }
+    // A thousand times 2^18 visits would take minutes.
+    assert!(start.elapsed().as_secs() < 20);
+}

@@ -37,14 +37,6 @@ impl<V> Difference<V> {
     }
 }
 
-/// Windows to be rendered together, as what lies between them may merge with both.
-struct Group {
-    /// The windows and what of the old view may merge with them: whole old ranges at both ends.
-    hull: Span,
-    /// Ascending, neither overlapping nor touching.
-    windows: Vec<Span>,
-}
-
 impl<V: Clone> FlatView<V> {
     /// The view after a change: what `root` shows now, given that this view is what it showed before and
     /// that nothing changed outside `damage`. `value` makes the value of each range that is new; ranges
@@ -56,21 +48,34 @@ impl<V: Clone> FlatView<V> {
         topology: &Topology,
         root: Option<RegionKey>,
         damage: &mut Damage,
+        value: impl FnMut(&FlatRange) -> V,
+    ) -> (Self, Difference<V>) {
+        self.update_with(&mut Renderer::default(), topology, root, damage, value)
+    }
+
+    /// [`update`](Self::update) with a renderer that has its working memory already.
+    pub(super) fn update_with(
+        &self,
+        renderer: &mut Renderer,
+        topology: &Topology,
+        root: Option<RegionKey>,
+        damage: &mut Damage,
         mut value: impl FnMut(&FlatRange) -> V,
     ) -> (Self, Difference<V>) {
-        let mut renderer = Renderer::default();
         let mut view = self.clone();
         let mut difference = Difference::default();
-        let (mut new, mut old) = (Vec::new(), Vec::new());
-        for group in self.groups(damage.spans()) {
+        let mut new = renderer.lend();
+        let mut old = Vec::new();
+        self.for_each_group(damage.spans(), |hull, windows| {
             new.clear();
-            self.render_group(&mut renderer, topology, root, &group, &mut new);
+            self.render_group(renderer, topology, root, hull, windows, &mut new);
             old.clear();
-            old.extend(self.map.range(group.hull));
+            old.extend(self.map.range(hull));
             if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
                 view.map = view.map.splice(span, entries);
             }
-        }
+        });
+        renderer.give_back(new);
         (view, difference)
     }
 
@@ -95,16 +100,19 @@ impl<V: Clone> FlatView<V> {
         difference
     }
 
-    /// The damage as groups of windows that can be rendered one group after the other.
-    fn groups(&self, damage: &[Span]) -> Vec<Group> {
+    /// Calls `render` with each group of windows that is to be rendered together, as what lies between
+    /// them may merge with both; with the group's hull, which has whole old ranges at both ends. The
+    /// windows ascend, and neither overlap nor touch.
+    fn for_each_group(&self, damage: &[Span], mut render: impl FnMut(Span, &[Span])) {
         // Many small windows cost more than one large one where little lies between them.
         if let [first, .., last] = damage
             && damage.len() > 32
             && damage.len() * 3 >= self.len()
         {
-            return self.groups(&[first.hull(*last)]);
+            return self.for_each_group(&[first.hull(*last)], render);
         }
-        let mut groups: Vec<Group> = Vec::new();
+        let mut group: Option<Span> = None;
+        let mut windows: Vec<Span> = Vec::new();
         for &span in damage {
             let mut window = span;
             let mut hull = span;
@@ -119,30 +127,36 @@ impl<V: Clone> FlatView<V> {
                     window = window.hull(range.span);
                 }
             }
-            match groups.last_mut() {
-                Some(group) if group.hull.overlaps(hull) => {
-                    group.hull = group.hull.hull(hull);
-                    while let Some(left) = group.windows.pop_if(|left| left.touches(window)) {
+            match group {
+                Some(before) if before.overlaps(hull) => {
+                    group = Some(before.hull(hull));
+                    while let Some(left) = windows.pop_if(|left| left.touches(window)) {
                         window = window.hull(left);
                     }
-                    group.windows.push(window);
                 }
-                _ => groups.push(Group {
-                    hull,
-                    windows: vec![window],
-                }),
+                done => {
+                    if let Some(done) = done {
+                        render(done, &windows);
+                    }
+                    group = Some(hull);
+                    windows.clear();
+                }
             }
+            windows.push(window);
         }
-        groups
+        if let Some(done) = group {
+            render(done, &windows);
+        }
     }
 
-    /// The new ranges in the group's hull: rendered in the windows, and the old ones' parts beside them.
+    /// The new ranges in a group's hull: rendered in the windows, and the old ones' parts beside them.
     fn render_group(
         &self,
         renderer: &mut Renderer,
         topology: &Topology,
         root: Option<RegionKey>,
-        group: &Group,
+        hull: Span,
+        windows: &[Span],
         out: &mut Vec<FlatRange>,
     ) {
         let stay = |span: Option<Span>, out: &mut Vec<FlatRange>| {
@@ -153,8 +167,8 @@ impl<V: Clone> FlatView<V> {
                 }
             }
         };
-        let mut next = Some(group.hull.first());
-        for &window in &group.windows {
+        let mut next = Some(hull.first());
+        for &window in windows {
             let beside = next
                 .zip(window.first().checked_sub(1))
                 .and_then(|(first, last)| Span::new(first, last));
@@ -162,10 +176,7 @@ impl<V: Clone> FlatView<V> {
             renderer.render(topology, root, window, out);
             next = window.last().checked_add(1);
         }
-        stay(
-            next.and_then(|first| Span::new(first, group.hull.last())),
-            out,
-        );
+        stay(next.and_then(|first| Span::new(first, hull.last())), out);
     }
 }
 
@@ -191,7 +202,7 @@ fn missing<V: Clone>(
     }
 }
 
-/// A span of a view's map, and what is to stand in it.
+/// A part of a map, and what is to be there instead.
 type Splice<V> = (Span, Vec<(Span, Entry<V>)>);
 
 /// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;

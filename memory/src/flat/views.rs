@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::render::Renderer;
 use super::{Difference, FlatRange, FlatView};
 use crate::topology::{Damage, Pending, RegionKey, SpaceKey, Topology};
 
@@ -34,6 +35,7 @@ pub struct Views<V> {
     spaces: BTreeMap<SpaceKey, Current<V>>,
     /// Which spaces had which view root when they were last looked at.
     by_view_root: BTreeMap<RegionKey, BTreeSet<SpaceKey>>,
+    renderer: Renderer,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ pub struct SpaceChange<V> {
 
 /// A space whose view or view root may differ.
 struct Affected {
+    view_root: Option<RegionKey>,
     space: SpaceKey,
     damage: Damage,
 }
@@ -66,6 +69,7 @@ impl<V> Default for Views<V> {
         Self {
             spaces: BTreeMap::new(),
             by_view_root: BTreeMap::new(),
+            renderer: Renderer::default(),
         }
     }
 }
@@ -96,40 +100,34 @@ impl<V: Clone> Views<V> {
     ) -> Vec<SpaceChange<V>> {
         let mut changes = Vec::new();
         let (roots, spaces) = pending.into_parts();
-        let mut affected: BTreeMap<Option<RegionKey>, Vec<Affected>> = BTreeMap::new();
-        let mut reached = BTreeSet::new();
+        let mut affected = Vec::new();
         for (root, damage) in roots {
             let Some(node) = topology.get(root) else {
                 continue;
             };
+            let view_root = topology.resolve_root(root);
             for &space in node.spaces().iter().filter(|space| !spaces.contains(space)) {
-                let group = affected.entry(topology.resolve_root(root)).or_default();
-                group.push(Affected {
+                affected.push(Affected {
+                    view_root,
                     space,
                     damage: damage.clone(),
                 });
-                reached.insert(space);
             }
         }
         for space in spaces {
             let view_root = topology
                 .root_of(space)
                 .and_then(|root| topology.resolve_root(root));
-            affected.entry(view_root).or_default().push(Affected {
+            affected.push(Affected {
+                view_root,
                 space,
                 damage: Damage::all(),
             });
-            reached.insert(space);
         }
-        for (view_root, mut group) in affected {
-            self.commit_group(
-                topology,
-                view_root,
-                &mut group,
-                &reached,
-                &mut value,
-                &mut changes,
-            );
+        let reached: BTreeSet<SpaceKey> = affected.iter().map(|one| one.space).collect();
+        affected.sort_unstable_by_key(|one| (one.view_root, one.space));
+        for group in affected.chunk_by_mut(|one, next| one.view_root == next.view_root) {
+            self.commit_group(topology, group, &reached, &mut value, &mut changes);
         }
         changes.sort_unstable_by_key(|change| change.space);
         changes
@@ -138,22 +136,29 @@ impl<V: Clone> Views<V> {
     fn commit_group(
         &mut self,
         topology: &Topology,
-        view_root: Option<RegionKey>,
         group: &mut [Affected],
         reached: &BTreeSet<SpaceKey>,
         value: &mut impl FnMut(&FlatRange) -> V,
         changes: &mut Vec<SpaceChange<V>>,
     ) {
+        let Some(view_root) = group.first().map(|one| one.view_root) else {
+            return;
+        };
         let (base, new) = match self.base(topology, view_root, group, reached) {
             Base::Ready(view) => (None, view),
             Base::Update(at) => {
                 let old = self.view(group[at].space).cloned().unwrap_or_default();
-                let (new, difference) =
-                    old.update(topology, view_root, &mut group[at].damage, value);
+                let (new, difference) = old.update_with(
+                    &mut self.renderer,
+                    topology,
+                    view_root,
+                    &mut group[at].damage,
+                    value,
+                );
                 (Some((old, Arc::new(difference))), new)
             }
         };
-        for Affected { space, damage } in group {
+        for Affected { space, damage, .. } in group {
             let old = self.set(topology, *space, view_root, &new);
             if old.is_same(&new) {
                 continue;
@@ -214,7 +219,29 @@ impl<V: Clone> Views<V> {
         view_root: Option<RegionKey>,
         view: &FlatView<V>,
     ) -> FlatView<V> {
-        let old = self.spaces.remove(&space);
+        let attached = topology.is_attached(space);
+        let old = match self.spaces.get_mut(&space) {
+            Some(current) if attached => Some(std::mem::replace(
+                current,
+                Current {
+                    view_root,
+                    view: view.clone(),
+                },
+            )),
+            Some(_) => self.spaces.remove(&space),
+            None => {
+                if attached {
+                    self.spaces.insert(
+                        space,
+                        Current {
+                            view_root,
+                            view: view.clone(),
+                        },
+                    );
+                }
+                None
+            }
+        };
         let old_root = old.as_ref().and_then(|old| old.view_root);
         if old_root != view_root {
             if let Some(old_root) = old_root
@@ -231,15 +258,6 @@ impl<V: Clone> Views<V> {
                     .or_default()
                     .insert(space);
             }
-        }
-        if topology.is_attached(space) {
-            self.spaces.insert(
-                space,
-                Current {
-                    view_root,
-                    view: view.clone(),
-                },
-            );
         }
         old.map(|old| old.view).unwrap_or_default()
     }

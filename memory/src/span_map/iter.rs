@@ -32,10 +32,16 @@ impl<'a, V> Iterator for Iter<'a, V> {
     }
 }
 
+/// How many nodes there can be above a leaf: at eight children a node, more than memory
+/// holds.
+const HEIGHT: usize = 16;
+
 /// A place in a map: an entry, or the end.
 pub(super) struct Cursor<'a, V> {
-    /// The nodes above the leaf and the index of the child taken in each, the root first.
-    path: Vec<(&'a Node<V>, usize)>,
+    /// The nodes above the leaf and the index of the child taken in each, the root first: so many of
+    /// them as `depth` says.
+    path: [Option<(&'a Node<V>, usize)>; HEIGHT],
+    depth: usize,
     leaf: Option<(&'a Node<V>, &'a Leaf<V>, usize)>,
 }
 
@@ -43,7 +49,8 @@ impl<'a, V> Cursor<'a, V> {
     /// At the first entry that does not end before `addr`.
     pub(super) fn at(root: Option<&'a Node<V>>, addr: u64) -> Self {
         let mut this = Self {
-            path: Vec::new(),
+            path: [None; HEIGHT],
+            depth: 0,
             leaf: None,
         };
         if let Some(root) = root {
@@ -78,7 +85,7 @@ impl<'a, V> Cursor<'a, V> {
                     let Some(child) = branch.child(at) else {
                         return;
                     };
-                    self.path.push((node, at));
+                    self.push(node, at);
                     node = child;
                 }
                 Node::Leaf(leaf) => {
@@ -92,6 +99,11 @@ impl<'a, V> Cursor<'a, V> {
         }
     }
 
+    fn push(&mut self, node: &'a Node<V>, at: usize) {
+        self.path[self.depth] = Some((node, at));
+        self.depth += 1;
+    }
+
     fn next_leaf(&mut self) {
         self.leaf = None;
         self.climb();
@@ -99,11 +111,13 @@ impl<'a, V> Cursor<'a, V> {
 
     /// Goes on behind the last child taken.
     fn climb(&mut self) {
-        while let Some((node, at)) = self.path.pop() {
-            if let Node::Branch(branch) = node
+        while let Some(depth) = self.depth.checked_sub(1) {
+            self.depth = depth;
+            if let Some((node, at)) = self.path[depth]
+                && let Node::Branch(branch) = node
                 && let Some(child) = branch.child(at + 1)
             {
-                self.path.push((node, at + 1));
+                self.push(node, at + 1);
                 self.descend(child, |_| 0);
                 return;
             }
@@ -117,17 +131,21 @@ impl<'a, V> Cursor<'a, V> {
             .filter(|&(_, _, at)| at == 0)
             .map(|(node, ..)| node);
         let mut inside = leaf.is_some();
-        let above = self.path.iter().rev().map_while(move |&(node, at)| {
-            inside = inside && at == 0;
-            inside.then_some(node)
-        });
+        let above = self.path[..self.depth]
+            .iter()
+            .rev()
+            .map_while(move |taken| {
+                let (node, at) = (*taken)?;
+                inside = inside && at == 0;
+                inside.then_some(node)
+            });
         leaf.into_iter().chain(above)
     }
 
     /// Steps over the node that is `height` levels above the leaf.
     pub(super) fn skip(&mut self, height: usize) {
         self.leaf = None;
-        self.path.truncate(self.path.len().saturating_sub(height));
+        self.depth = self.depth.saturating_sub(height);
         self.climb();
     }
 }

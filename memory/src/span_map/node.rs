@@ -1,35 +1,34 @@
 //! The nodes of a span map, and the search within one.
 
 use std::array;
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::addr::Span;
 
-/// A node holds at most this many entries. Each change copies one node a level, each lookup searches
-/// one: 32 keeps the tree shallow and the copy short.
-pub(super) const CAPACITY: usize = 32;
-/// A node beside another that holds fewer than these is joined with it.
-pub(super) const MINIMUM: usize = 8;
+/// A leaf holds at most this many entries. A change copies a leaf with its values, so it is short.
+pub(super) const LEAF: usize = 16;
+/// A branch has at most this many children. A lookup searches one branch a level, so there are few.
+pub(super) const BRANCH: usize = 32;
 
 pub(super) enum Node<V> {
     Leaf(Arc<Leaf<V>>),
     Branch(Arc<Branch<V>>),
 }
 
-/// The first addresses of a node's entries, ascending; `u64::MAX` behind the last.
+/// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` is a power of two.
 #[derive(Clone)]
-#[repr(align(64))]
-struct Keys([u64; CAPACITY]);
+struct Keys<const N: usize>([u64; N]);
 
 pub(super) struct Leaf<V> {
-    keys: Keys,
-    slots: [Option<(u64, V)>; CAPACITY],
+    keys: Keys<LEAF>,
+    slots: [Option<(u64, V)>; LEAF],
     len: usize,
 }
 
 pub(super) struct Branch<V> {
-    keys: Keys,
-    children: [Option<Node<V>>; CAPACITY],
+    keys: Keys<BRANCH>,
+    children: [Option<Node<V>>; BRANCH],
     len: usize,
     /// How many spans are below.
     spans: usize,
@@ -44,36 +43,28 @@ impl<V> Clone for Node<V> {
     }
 }
 
-impl Keys {
-    fn new(firsts: impl Iterator<Item = u64>) -> Self {
-        let mut keys = Self([u64::MAX; CAPACITY]);
-        for (key, first) in keys.0.iter_mut().zip(firsts) {
-            *key = first;
-        }
-        keys
-    }
+impl<const N: usize> Keys<N> {
+    const NONE: Self = Self([u64::MAX; N]);
 
-    /// How many keys are not above `addr`. Two steps, each a count without branches: which eight, then
-    /// where in them; eight keys are one cache line.
+    /// The last key that is not above `addr`, as an index; 0 also where the first is above it. For
+    /// `u64::MAX` it may be behind the used ones.
+    ///
+    /// Compares and conditional moves only: a branch here would be guessed wrong half of the time.
     #[inline]
-    fn not_above(&self, addr: u64) -> usize {
-        let keys = &self.0;
-        let eights = usize::from(keys[8] <= addr)
-            + usize::from(keys[16] <= addr)
-            + usize::from(keys[24] <= addr);
-        let begin = eights * 8;
-        let eight: &[u64; 8] = keys[begin..begin + 8].first_chunk().unwrap_or(&[0; 8]);
-        begin
-            + eight
-                .iter()
-                .map(|&key| usize::from(key <= addr))
-                .sum::<usize>()
+    fn last_not_above(&self, addr: u64) -> usize {
+        let mut at = 0;
+        let mut step = N / 2;
+        while step > 0 {
+            at = select_unpredictable(self.0[at | step] <= addr, at | step, at);
+            step /= 2;
+        }
+        at
     }
 }
 
 impl<V> Leaf<V> {
     pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Arc<Self> {
-        let mut keys = Keys([u64::MAX; CAPACITY]);
+        let mut keys = Keys::NONE;
         let mut slots = array::from_fn(|_| None);
         let mut len = 0;
         for ((key, slot), (span, value)) in keys.0.iter_mut().zip(&mut slots).zip(entries) {
@@ -101,7 +92,7 @@ impl<V> Leaf<V> {
 
     /// How many entries begin at or before `addr`.
     pub(super) fn last_beginning(&self, addr: u64) -> usize {
-        self.keys.not_above(addr).min(self.len)
+        (self.keys.last_not_above(addr) + usize::from(self.keys.0[0] <= addr)).min(self.len)
     }
 
     #[inline]
@@ -110,13 +101,14 @@ impl<V> Leaf<V> {
         Some((Span::new(self.keys.0[at], *last)?, value))
     }
 
+    /// The entry that contains `addr`, which is not `u64::MAX`.
     #[inline]
     pub(super) fn get(&self, addr: u64) -> Option<(Span, &V)> {
-        // An unused slot is found only for the address u64::MAX: its key is that.
-        let at = self.keys.not_above(addr).min(self.len).wrapping_sub(1);
-        let (last, value) = self.slots.get(at)?.as_ref()?;
-        if addr <= *last {
-            Some((Span::new(self.keys.0[at], *last)?, value))
+        let at = self.keys.last_not_above(addr);
+        let first = self.keys.0[at];
+        let (last, value) = self.slots[at].as_ref()?;
+        if first <= addr && addr <= *last {
+            Some((Span::ordered(first, *last), value))
         } else {
             None
         }
@@ -124,21 +116,18 @@ impl<V> Leaf<V> {
 }
 
 impl<V> Branch<V> {
-    /// A branch over up to [`CAPACITY`] nodes that are not empty, of one height, in order.
+    /// A branch over up to [`BRANCH`] nodes that are not empty, of one height, in order.
     pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Arc<Self> {
+        let mut keys = Keys::NONE;
         let mut children = array::from_fn(|_| None);
         let mut len = 0;
         let mut spans = 0;
-        for (child, node) in children.iter_mut().zip(nodes) {
+        for ((key, child), node) in keys.0.iter_mut().zip(&mut children).zip(nodes) {
+            *key = node.first();
             spans += node.spans();
             *child = Some(node);
             len += 1;
         }
-        let keys = Keys::new(
-            children
-                .iter()
-                .map_while(|child| Some(child.as_ref()?.first())),
-        );
         Arc::new(Self {
             keys,
             children,
@@ -156,14 +145,14 @@ impl<V> Branch<V> {
     }
 
     /// The index of the child that contains `addr` if any does.
-    #[inline]
     pub(super) fn index_for(&self, addr: u64) -> usize {
-        self.keys.not_above(addr).min(self.len).saturating_sub(1)
+        self.keys.last_not_above(addr).min(self.len - 1)
     }
 
+    /// The child that contains `addr`, which is not `u64::MAX`, if any does.
     #[inline]
     pub(super) fn child_for(&self, addr: u64) -> Option<&Node<V>> {
-        self.children.get(self.index_for(addr))?.as_ref()
+        self.children[self.keys.last_not_above(addr)].as_ref()
     }
 }
 
@@ -184,11 +173,11 @@ impl<V> Node<V> {
         }
     }
 
-    /// How many entries the node itself has.
-    pub(super) fn width(&self) -> usize {
+    /// Whether the node is filled so little that it is to be joined with a neighbour.
+    pub(super) fn is_small(&self) -> bool {
         match self {
-            Self::Leaf(leaf) => leaf.len,
-            Self::Branch(branch) => branch.len,
+            Self::Leaf(leaf) => leaf.len < LEAF / 4,
+            Self::Branch(branch) => branch.len < BRANCH / 4,
         }
     }
 
@@ -205,7 +194,7 @@ impl<V> Node<V> {
         let mut node = self;
         loop {
             match node {
-                Self::Branch(branch) => node = branch.child_for(addr)?,
+                Self::Branch(branch) => node = branch.child(branch.index_for(addr))?,
                 Self::Leaf(leaf) => return leaf.entry(leaf.last_beginning(addr).checked_sub(1)?),
             }
         }

@@ -1,7 +1,7 @@
 //! Building maps: from nothing, and from another map with a part replaced.
 
 use super::SpanMap;
-use super::node::{Branch, CAPACITY, Leaf, MINIMUM, Node};
+use super::node::{BRANCH, Branch, LEAF, Leaf, Node};
 use crate::addr::Span;
 
 impl<V> SpanMap<V> {
@@ -54,14 +54,16 @@ impl<V: Clone> SpanMap<V> {
 
     /// That `new` fits between the entries that stay when those that overlap `span` go.
     fn check_apart(&self, span: Span, new: Span) {
-        let begin = self
-            .range(span)
-            .next()
-            .map_or(span.first(), |(gone, _)| gone.first().min(span.first()));
-        let left = self.before(begin).map(|(left, _)| left);
-        let right = self.after(span.last()).map(|(right, _)| right);
+        // Most often the replacement lies within what goes, and its neighbours need not be asked for.
+        let ends = [span.first(), span.last()].map(|addr| self.get(addr).map(|(gone, _)| gone));
+        let gone = ends.into_iter().flatten().fold(span, Span::hull);
+        if gone.covers(new) {
+            return;
+        }
+        let left = self.before(gone.first()).map(|(left, _)| left);
+        let right = self.after(gone.last()).map(|(right, _)| right);
         for stays in [left, right].into_iter().flatten() {
-            let apart = if stays.first() < begin {
+            let apart = if stays.first() < gone.first() {
                 stays.last() < new.first()
             } else {
                 new.last() < stays.first()
@@ -94,7 +96,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Vec
                 range.filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
             };
             let len = begin + entries.len() + (leaf.len() - end);
-            if len <= CAPACITY {
+            if len <= LEAF {
                 if len == 0 {
                     return Vec::new();
                 }
@@ -111,7 +113,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Vec
         Node::Branch(branch) => {
             let left = branch.index_for(span.first());
             let right = branch.index_for(span.last());
-            let mut nodes: Vec<Node<V>> = Vec::with_capacity(CAPACITY + 2);
+            let mut nodes: Vec<Node<V>> = Vec::with_capacity(BRANCH + 2);
             nodes.extend((0..left).filter_map(|at| branch.child(at).cloned()));
             let from = nodes.len();
             if let Some(child) = branch.child(left) {
@@ -135,7 +137,7 @@ fn join_small<V: Clone>(nodes: &mut Vec<Node<V>>, from: usize, to: usize) {
     let mut at = to.min(nodes.len());
     while at > from {
         at -= 1;
-        if nodes.len() > 1 && nodes[at].width() < MINIMUM {
+        if nodes.len() > 1 && nodes[at].is_small() {
             let left = if at + 1 < nodes.len() { at } else { at - 1 };
             let joined = join(&nodes[left], &nodes[left + 1]);
             nodes.splice(left..left + 2, joined);
@@ -170,20 +172,22 @@ fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
 
 /// The entries as leaves of equal width, as few as possible.
 fn leaves<V>(entries: Vec<(Span, V)>) -> Vec<Node<V>> {
-    evenly(entries, |part| Node::Leaf(Leaf::new(part)))
+    evenly(entries, LEAF, |part| Node::Leaf(Leaf::new(part)))
 }
 
 /// Branches of equal width over the nodes, as few as possible.
 fn branches<V>(nodes: Vec<Node<V>>) -> Vec<Node<V>> {
-    evenly(nodes, |part| Node::Branch(Branch::new(part)))
+    evenly(nodes, BRANCH, |part| Node::Branch(Branch::new(part)))
 }
 
+/// As few nodes as possible over the items, each of as many as the others, at most `most`.
 fn evenly<T, N>(
     items: Vec<T>,
+    most: usize,
     mut node: impl FnMut(std::iter::Take<&mut std::vec::IntoIter<T>>) -> N,
 ) -> Vec<N> {
     let len = items.len();
-    let parts = len.div_ceil(CAPACITY);
+    let parts = len.div_ceil(most);
     let mut items = items.into_iter();
     (0..parts)
         .map(|part| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::node::{CAPACITY, MINIMUM};
+use super::node::{BRANCH, LEAF};
 use super::*;
 
 fn span(first: u64, last: u64) -> Span {
@@ -14,16 +14,17 @@ fn span(first: u64, last: u64) -> Span {
 /// Every node within its bounds, all leaves at one depth, summaries right.
 fn check_shape<V>(map: &SpanMap<V>) {
     fn depth<V>(node: &Node<V>, root: bool) -> usize {
-        let width = node.width();
-        assert!(
-            width <= CAPACITY && width >= if root { 1 } else { MINIMUM },
-            "width {width}"
-        );
+        assert!(root || !node.is_small());
         match node {
-            Node::Leaf(_) => 1,
+            Node::Leaf(leaf) => {
+                assert!((1..=LEAF).contains(&leaf.len()));
+                1
+            }
             Node::Branch(branch) => {
-                assert!(width > 1);
-                let children: Vec<_> = (0..width).map(|at| branch.child(at).unwrap()).collect();
+                assert!((2..=BRANCH).contains(&branch.len()));
+                let children: Vec<_> = (0..branch.len())
+                    .map(|at| branch.child(at).unwrap())
+                    .collect();
                 assert_eq!(
                     node.spans(),
                     children.iter().map(|child| child.spans()).sum::<usize>()
@@ -135,7 +136,7 @@ fn a_splice_shares_what_it_does_not_touch() {
     let new = old.splice(span(0x8000, 0x8007), []);
     assert_eq!(new.len(), 4095);
     let copied = Arc::strong_count(&value) - before;
-    assert!(copied <= 2 * CAPACITY, "{copied} values were copied");
+    assert!(copied <= 2 * LEAF, "{copied} values were copied");
     let mut compared = 0;
     let mut differences = 0;
     old.diff(
@@ -147,7 +148,7 @@ fn a_splice_shares_what_it_does_not_touch() {
         |_, _| differences += 1,
     );
     assert_eq!(differences, 1);
-    assert!(compared <= 2 * CAPACITY, "{compared} values were compared");
+    assert!(compared <= 2 * LEAF, "{compared} values were compared");
 }
 
 #[test]

@@ -185,3 +185,21 @@ impl Topology {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Size;
+
+    #[test]
+    fn long_transactions_keep_little_damage() {
+        let mut damage = Damage::default();
+        for round in 0..100_000u64 {
+            damage.add(Span::clipped(round % 10 * 100, Size::new(50)).unwrap());
+            assert!(damage.spans.len() < 200);
+        }
+        assert_eq!(damage.spans().len(), 10);
+        damage.add(Span::ALL);
+        assert_eq!(damage.spans(), [Span::ALL]);
+    }
+}

@@ -154,17 +154,16 @@ impl Node {
         self.readonly || self.nonvolatile || self.unmergeable
     }
 
-    pub(crate) fn has_enabled_children(&self) -> bool {
-        self.children.enabled > 0
-    }
-
-    /// Appends the enabled subregions that overlap `span`, the one that hides the others first.
+    /// The enabled subregions that overlap `span`, each before those that it hides.
     pub(crate) fn shown_in(&self, span: Span, found: &mut Vec<Interval>) {
-        let before = found.len();
+        found.clear();
         self.children.shown.overlapping(span, found);
-        if found.len() - before > 1 {
-            found[before..]
-                .sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
+        // They come by address; where none hides another that order is as good.
+        if found
+            .windows(2)
+            .any(|pair| pair[0].span.last() >= pair[1].span.first())
+        {
+            found.sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
         }
     }
 

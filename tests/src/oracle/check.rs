@@ -36,7 +36,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lines checked, {} lines differ", self.checked, self.differing.len())?;
+        write!(
+            f,
+            "{} lines checked, {} lines differ",
+            self.checked,
+            self.differing.len()
+        )?;
         if let Some(first) = self.differing.first() {
             write!(f, "\nfirst difference, line {}: {}", first.line, first.what)?;
         }
@@ -54,7 +59,10 @@ pub fn check_file<E: Engine>(path: &Path) -> Result<Report, ReadError> {
     for line in file::read(path)? {
         report.checked += 1;
         if let Err(what) = check_line::<E>(&line) {
-            report.differing.push(Difference { line: line.name, what });
+            report.differing.push(Difference {
+                line: line.name,
+                what,
+            });
         }
     }
     Ok(report)
@@ -75,7 +83,11 @@ pub fn check_line<E: Engine>(line: &Line) -> Result<(), String> {
     let told = engine.open(line.root)?;
     let mut view = plain.view(line.root);
     if !line.view_deviates {
-        same("the plain rules' first view, against the recording", &view, &line.view)?;
+        same(
+            "the plain rules' first view, against the recording",
+            &view,
+            &line.view,
+        )?;
     }
     check_views(&engine, "the first view", &view)?;
     same("the calls at registration", &told, &calls(&[], &view))?;
@@ -85,10 +97,14 @@ pub fn check_line<E: Engine>(line: &Line) -> Result<(), String> {
     for (number, transaction) in line.transactions.iter().enumerate() {
         let counts = transaction.ops.iter().filter(|op| plain.apply(op)).count();
         if (counts > 0) != transaction.notified {
-            return Err(format!("transaction {number}: {counts} operations count, against the recording"));
+            return Err(format!(
+                "transaction {number}: {counts} operations count, against the recording"
+            ));
         }
         let new = plain.view(line.root);
-        let commit = engine.transaction(&transaction.ops).map_err(|error| format!("transaction {number}: {error}"))?;
+        let commit = engine
+            .transaction(&transaction.ops)
+            .map_err(|error| format!("transaction {number}: {error}"))?;
         check_transaction(transaction, &commit, deviated, &view, &new)
             .and_then(|()| check_views(&engine, "the view", &new))
             .map_err(|what| format!("transaction {number}: {what}"))?;
@@ -96,7 +112,11 @@ pub fn check_line<E: Engine>(line: &Line) -> Result<(), String> {
         view = new;
     }
     if !line.last_deviates {
-        same("the plain rules' last view, against the recording", &view, &line.last)?;
+        same(
+            "the plain rules' last view, against the recording",
+            &view,
+            &line.last,
+        )?;
     }
     check_views(&engine, "the last view", &view)
 }
@@ -109,54 +129,106 @@ fn check_transaction(
     new: &[Range],
 ) -> Result<(), String> {
     if commit.notified != recorded.notified {
-        return Err(format!("notified is {}, recorded is {}", commit.notified, recorded.notified));
+        return Err(format!(
+            "notified is {}, recorded is {}",
+            commit.notified, recorded.notified
+        ));
     }
     // A deviating view says nothing of what should be, neither here nor where the calls of the
     // next transaction speak of it as the old one.
     if !recorded.deviates {
         if deviated {
-            same("the new ranges", &new_ranges(&commit.events), &new_ranges(&recorded.events))?;
+            same(
+                "the new ranges",
+                &new_ranges(&commit.events),
+                &new_ranges(&recorded.events),
+            )?;
         } else {
             same("the calls", &commit.events, &recorded.events)?;
         }
     }
     // By the plain rules, in every case.
     if recorded.notified {
-        same("the calls by the plain rules", &commit.events, &calls(old, new))
+        same(
+            "the calls by the plain rules",
+            &commit.events,
+            &calls(old, new),
+        )
     } else {
-        same("the calls of a transaction that nobody is told of", &commit.events, &Vec::new())?;
+        same(
+            "the calls of a transaction that nobody is told of",
+            &commit.events,
+            &Vec::new(),
+        )?;
         same("the plain rules' view after it", new, old)
     }
 }
 
 fn new_ranges(events: &[Event]) -> Vec<Range> {
-    events.iter().filter(|event| event.kind != EventKind::Del).map(|event| event.range).collect()
+    events
+        .iter()
+        .filter(|event| event.kind != EventKind::Del)
+        .map(|event| event.range)
+        .collect()
 }
 
 /// The calls that make the old view the new one.
 fn calls(old: &[Range], new: &[Range]) -> Vec<Event> {
-    let event = |kind, range: &Range| Event { kind, range: range.told() };
-    let gone = old.iter().filter(|range| !new.contains(range)).map(|range| event(EventKind::Del, range));
+    let event = |kind, range: &Range| Event {
+        kind,
+        range: range.told(),
+    };
+    let gone = old
+        .iter()
+        .filter(|range| !new.contains(range))
+        .map(|range| event(EventKind::Del, range));
     let came = new.iter().map(|range| {
-        let kind = if old.contains(range) { EventKind::Nop } else { EventKind::Add };
+        let kind = if old.contains(range) {
+            EventKind::Nop
+        } else {
+            EventKind::Add
+        };
         event(kind, range)
     });
     gone.chain(came).collect()
 }
 
 fn check_views<E: Engine>(engine: &E, which: &str, expected: &[Range]) -> Result<(), String> {
-    same(&format!("{which}, rendered where it was damaged"), &engine.view(), expected)?;
-    same(&format!("{which}, rendered anew"), &engine.rendered_anew(), expected)
+    same(
+        &format!("{which}, rendered where it was damaged"),
+        &engine.view(),
+        expected,
+    )?;
+    same(
+        &format!("{which}, rendered anew"),
+        &engine.rendered_anew(),
+        expected,
+    )
 }
 
 /// That two lists are one; else where they first differ.
-fn same<T: PartialEq + fmt::Display>(what: &str, found: &[T], expected: &[T]) -> Result<(), String> {
+fn same<T: PartialEq + fmt::Display>(
+    what: &str,
+    found: &[T],
+    expected: &[T],
+) -> Result<(), String> {
     if found == expected {
         return Ok(());
     }
-    let place = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
-    let show = |list: &[T]| list.get(place).map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    Err(format!("{what}: at {place} there is {}, and should be {}", show(found), show(expected)))
+    let place = found
+        .iter()
+        .zip(expected)
+        .take_while(|(found, expected)| found == expected)
+        .count();
+    let show = |list: &[T]| {
+        list.get(place)
+            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    };
+    Err(format!(
+        "{what}: at {place} there is {}, and should be {}",
+        show(found),
+        show(expected)
+    ))
 }
 
 #[cfg(test)]

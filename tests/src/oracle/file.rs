@@ -20,7 +20,9 @@ pub fn read(path: &Path) -> Result<Vec<Line>, ReadError> {
     let bytes = fs::read(path).map_err(|error| place(&error))?;
     let text = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut text = String::new();
-        MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).map_err(|error| place(&error))?;
+        MultiGzDecoder::new(&bytes[..])
+            .read_to_string(&mut text)
+            .map_err(|error| place(&error))?;
         text
     } else {
         String::from_utf8(bytes).map_err(|error| place(&error))?
@@ -31,8 +33,13 @@ pub fn read(path: &Path) -> Result<Vec<Line>, ReadError> {
         return lines.map_err(|error| place(&error));
     }
     let mut lines = Vec::new();
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let at = |error: &dyn std::fmt::Display| ReadError(format!("{}:{number}: {error}", path.display()));
+    for (number, line) in (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let at = |error: &dyn std::fmt::Display| {
+            ReadError(format!("{}:{number}: {error}", path.display()))
+        };
         let value: Value = serde_json::from_str(line).map_err(|error| at(&error))?;
         lines.push(Line::from_json(&value).map_err(|error| at(&error))?);
     }

@@ -42,6 +42,10 @@ pub enum Kind {
 
 /// A region; its id is its place in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, settable by itself"
+)]
 pub struct Region {
     /// What it is.
     pub kind: Kind,
@@ -59,10 +63,21 @@ pub struct Region {
 
 /// One change of the topology, of regions by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the arguments of the operation of that name")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments of the operation of that name"
+)]
 pub enum Op {
-    Add { parent: usize, child: usize, offset: u64, priority: i32 },
-    Del { parent: usize, child: usize },
+    Add {
+        parent: usize,
+        child: usize,
+        offset: u64,
+        priority: i32,
+    },
+    Del {
+        parent: usize,
+        child: usize,
+    },
     SetEnabled(usize, bool),
     SetSize(usize, u128),
     SetAddress(usize, u64),
@@ -90,9 +105,21 @@ pub struct Range {
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { start, size, region, offset, readonly, romd, nonvolatile } = self;
-        let [readonly, romd, nonvolatile] = [readonly, romd, nonvolatile].map(|&flag| u8::from(flag));
-        write!(f, "[{start:#x}, {size:#x}, {region}, {offset:#x}, {readonly}, {romd}, {nonvolatile}]")
+        let Self {
+            start,
+            size,
+            region,
+            offset,
+            readonly,
+            romd,
+            nonvolatile,
+        } = self;
+        let [readonly, romd, nonvolatile] =
+            [readonly, romd, nonvolatile].map(|&flag| u8::from(flag));
+        write!(
+            f,
+            "[{start:#x}, {size:#x}, {region}, {offset:#x}, {readonly}, {romd}, {nonvolatile}]"
+        )
     }
 }
 
@@ -173,11 +200,15 @@ pub(super) fn address(text: &str) -> Read<u64> {
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> Read<&'a Value> {
-    value.get(key).map_or_else(|| wrong(&format!("the key {key}"), value), Ok)
+    value
+        .get(key)
+        .map_or_else(|| wrong(&format!("the key {key}"), value), Ok)
 }
 
 fn list(value: &Value) -> Read<&[Value]> {
-    value.as_array().map_or_else(|| wrong("a list", value), |list| Ok(&list[..]))
+    value
+        .as_array()
+        .map_or_else(|| wrong("a list", value), |list| Ok(&list[..]))
 }
 
 fn text(value: &Value) -> Read<&str> {
@@ -185,7 +216,10 @@ fn text(value: &Value) -> Read<&str> {
 }
 
 fn id(value: &Value) -> Read<usize> {
-    value.as_u64().and_then(|id| usize::try_from(id).ok()).map_or_else(|| wrong("a region's id", value), Ok)
+    value
+        .as_u64()
+        .and_then(|id| usize::try_from(id).ok())
+        .map_or_else(|| wrong("a region's id", value), Ok)
 }
 
 fn flag(value: &Value) -> Read<bool> {
@@ -198,14 +232,24 @@ fn flag(value: &Value) -> Read<bool> {
 }
 
 fn priority(value: &Value) -> Read<i32> {
-    value.as_i64().and_then(|n| i32::try_from(n).ok()).map_or_else(|| wrong("a priority", value), Ok)
+    value
+        .as_i64()
+        .and_then(|n| i32::try_from(n).ok())
+        .map_or_else(|| wrong("a priority", value), Ok)
 }
 
 impl Region {
     /// A region of this kind: enabled, without flags but a ROM's own.
     pub fn new(kind: Kind, size: u128) -> Self {
         let readonly = kind == Kind::Rom;
-        Self { kind, size, readonly, nonvolatile: false, unmergeable: false, enabled: true }
+        Self {
+            kind,
+            size,
+            readonly,
+            nonvolatile: false,
+            unmergeable: false,
+            enabled: true,
+        }
     }
 
     fn from_json(value: &Value) -> Read<Self> {
@@ -234,7 +278,9 @@ impl Region {
 
 impl Op {
     fn from_json(value: &Value) -> Read<Self> {
-        let Some((name, arguments)) = list(value)?.split_first() else { return wrong("an operation", value) };
+        let Some((name, arguments)) = list(value)?.split_first() else {
+            return wrong("an operation", value);
+        };
         match (text(name)?, arguments) {
             ("add", [parent, child, offset, last]) => Ok(Self::Add {
                 parent: id(parent)?,
@@ -242,14 +288,19 @@ impl Op {
                 offset: address(text(offset)?)?,
                 priority: priority(last)?,
             }),
-            ("del", [parent, child]) => Ok(Self::Del { parent: id(parent)?, child: id(child)? }),
+            ("del", [parent, child]) => Ok(Self::Del {
+                parent: id(parent)?,
+                child: id(child)?,
+            }),
             ("set_enabled", [region, to]) => Ok(Self::SetEnabled(id(region)?, flag(to)?)),
             ("set_size", [region, to]) => Ok(Self::SetSize(id(region)?, hex(text(to)?)?)),
             ("set_address", [region, to]) => Ok(Self::SetAddress(id(region)?, address(text(to)?)?)),
             ("set_readonly", [region, to]) => Ok(Self::SetReadonly(id(region)?, flag(to)?)),
             ("set_nonvolatile", [region, to]) => Ok(Self::SetNonvolatile(id(region)?, flag(to)?)),
             ("set_romd", [region, to]) => Ok(Self::SetRomd(id(region)?, flag(to)?)),
-            ("set_alias_offset", [region, to]) => Ok(Self::SetAliasOffset(id(region)?, address(text(to)?)?)),
+            ("set_alias_offset", [region, to]) => {
+                Ok(Self::SetAliasOffset(id(region)?, address(text(to)?)?))
+            }
             _ => wrong("an operation", value),
         }
     }
@@ -274,7 +325,10 @@ impl Range {
     /// The range as a listener is told of it.
     #[must_use]
     pub fn told(self) -> Self {
-        Self { romd: false, ..self }
+        Self {
+            romd: false,
+            ..self
+        }
     }
 }
 
@@ -344,10 +398,17 @@ impl Line {
             _ => wrong("parent, child, offset and priority", add),
         })?;
         let transactions = all(field(value, "txns")?, |one| {
-            Ok(Transaction { ops: all(field(one, "ops")?, Op::from_json)?, ..outcome(one)? })
+            Ok(Transaction {
+                ops: all(field(one, "ops")?, Op::from_json)?,
+                ..outcome(one)?
+            })
         })?;
         Ok(Self {
-            name: format!("{} ({})", field(value, "id")?, text(field(value, "profile")?)?),
+            name: format!(
+                "{} ({})",
+                field(value, "id")?,
+                text(field(value, "profile")?)?
+            ),
             regions: regions.iter().map(Region::from_json).collect::<Read<_>>()?,
             setup,
             root: id(field(value, "root")?)?,

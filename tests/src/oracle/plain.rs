@@ -45,13 +45,20 @@ impl Plain {
             cut: false,
             retracted: false,
         };
-        Self { nodes: regions.iter().map(node).collect() }
+        Self {
+            nodes: regions.iter().map(node).collect(),
+        }
     }
 
     /// Does an operation; says whether it counts, so that listeners are called.
     pub fn apply(&mut self, op: &Op) -> bool {
         match *op {
-            Op::Add { parent, child, offset, priority } => {
+            Op::Add {
+                parent,
+                child,
+                offset,
+                priority,
+            } => {
                 self.nodes[child].address = offset;
                 self.nodes[child].priority = priority;
                 self.add(parent, child)
@@ -73,13 +80,15 @@ impl Plain {
                 let node = &mut self.nodes[region];
                 std::mem::replace(&mut node.region.size, to) != to && !node.retracted
             }
-            Op::SetReadonly(region, to) => self.set(region, |node| std::mem::replace(&mut node.readonly, to) != to),
-            Op::SetNonvolatile(region, to) => {
-                self.set(region, |node| std::mem::replace(&mut node.nonvolatile, to) != to)
-            }
-            Op::SetUnmergeable(region, to) => {
-                self.set(region, |node| std::mem::replace(&mut node.unmergeable, to) != to)
-            }
+            Op::SetReadonly(region, to) => self.set(region, |node| {
+                std::mem::replace(&mut node.readonly, to) != to
+            }),
+            Op::SetNonvolatile(region, to) => self.set(region, |node| {
+                std::mem::replace(&mut node.nonvolatile, to) != to
+            }),
+            Op::SetUnmergeable(region, to) => self.set(region, |node| {
+                std::mem::replace(&mut node.unmergeable, to) != to
+            }),
             Op::SetRomd(region, to) => self.set(region, |node| {
                 let changes = node.kind == Kind::Romd(!to);
                 node.kind = Kind::Romd(to);
@@ -101,7 +110,9 @@ impl Plain {
     fn add(&mut self, parent: usize, child: usize) -> bool {
         let priority = self.nodes[child].priority;
         let siblings = &self.nodes[parent].children;
-        let place = siblings.iter().position(|&other| self.nodes[other].priority <= priority);
+        let place = siblings
+            .iter()
+            .position(|&other| self.nodes[other].priority <= priority);
         let place = place.unwrap_or(siblings.len());
         self.nodes[parent].children.insert(place, child);
         self.nodes[child].parent = Some(parent);
@@ -130,9 +141,13 @@ impl Plain {
         if self.nodes[region].retracted {
             return false;
         }
-        let mut counts = self.nodes[region].parent.is_some_and(|parent| self.del(parent, region));
+        let mut counts = self.nodes[region]
+            .parent
+            .is_some_and(|parent| self.del(parent, region));
         for node in &mut self.nodes {
-            if matches!(node.region.kind, Kind::Alias { target, .. } if target == region) && !node.cut {
+            if matches!(node.region.kind, Kind::Alias { target, .. } if target == region)
+                && !node.cut
+            {
                 counts |= node.region.enabled;
                 node.cut = true;
             }
@@ -178,7 +193,11 @@ impl Plain {
     fn resolve(&self, region: usize, at: i128, mut hit: Hit) -> Option<Hit> {
         let node = &self.nodes[region];
         let own = node.region;
-        if !own.enabled || node.retracted || at < 0 || at >= i128::try_from(own.size).unwrap_or(SPACE) {
+        if !own.enabled
+            || node.retracted
+            || at < 0
+            || at >= i128::try_from(own.size).unwrap_or(SPACE)
+        {
             return None;
         }
         hit.path.push(region);
@@ -186,7 +205,11 @@ impl Plain {
         hit.nonvolatile |= own.nonvolatile;
         hit.unmergeable |= own.unmergeable;
         if let Kind::Alias { target, offset } = own.kind {
-            return if node.cut { None } else { self.resolve(target, at + i128::from(offset), hit) };
+            return if node.cut {
+                None
+            } else {
+                self.resolve(target, at + i128::from(offset), hit)
+            };
         }
         for &child in &node.children {
             let inside = at - i128::from(self.nodes[child].address);
@@ -200,7 +223,10 @@ impl Plain {
     /// Every address at which something can begin or end.
     fn edges(&self, region: usize, base: i128, found: &mut Vec<i128>) {
         let node = &self.nodes[region];
-        found.extend([base, base + i128::try_from(node.region.size).unwrap_or(SPACE)]);
+        found.extend([
+            base,
+            base + i128::try_from(node.region.size).unwrap_or(SPACE),
+        ]);
         if let Kind::Alias { target, offset } = node.region.kind {
             if !node.cut {
                 self.edges(target, base - i128::from(offset), found);
@@ -229,8 +255,12 @@ impl Plain {
                 nonvolatile: false,
                 unmergeable: false,
             };
-            let Some(hit) = self.resolve(root, start, nothing) else { continue };
-            let Some(&region) = hit.path.last() else { continue };
+            let Some(hit) = self.resolve(root, start, nothing) else {
+                continue;
+            };
+            let Some(&region) = hit.path.last() else {
+                continue;
+            };
             let range = Range {
                 start: u64::try_from(start).unwrap_or(0),
                 size: u128::try_from(size).unwrap_or(0),
@@ -241,16 +271,23 @@ impl Plain {
                 nonvolatile: hit.nonvolatile,
             };
             match view.last_mut() {
-                Some((last, before)) if one_range(last, before, &range, &hit) => last.size += range.size,
+                Some((last, before)) if one_range(last, before, &range, &hit) => {
+                    last.size += range.size;
+                }
                 _ => view.push((range, hit)),
             }
         }
-        view.into_iter().map(|(range, hit)| (range, hit.unmergeable)).collect()
+        view.into_iter()
+            .map(|(range, hit)| (range, hit.unmergeable))
+            .collect()
     }
 
     /// The view of an address space rooted at `root`.
     pub fn view(&self, root: usize) -> Vec<Range> {
-        self.view_with_unmergeable(root).into_iter().map(|(range, _)| range).collect()
+        self.view_with_unmergeable(root)
+            .into_iter()
+            .map(|(range, _)| range)
+            .collect()
     }
 
     /// Whether QEMU's root shortcut, from `root`, loses a flag or the place.
@@ -263,13 +300,20 @@ impl Plain {
             if !own.enabled {
                 return false;
             }
-            let mut enabled = node.children.iter().copied().filter(|&child| self.nodes[child].region.enabled);
+            let mut enabled = node
+                .children
+                .iter()
+                .copied()
+                .filter(|&child| self.nodes[child].region.enabled);
             let next = match own.kind {
-                Kind::Alias { target, offset: 0 } if own.size >= self.nodes[target].region.size => Some(target),
+                Kind::Alias { target, offset: 0 } if own.size >= self.nodes[target].region.size => {
+                    Some(target)
+                }
                 Kind::Container => match (enabled.next(), enabled.next()) {
                     (None, _) => return false,
                     (Some(child), None)
-                        if self.nodes[child].address == 0 && self.nodes[child].region.size <= own.size =>
+                        if self.nodes[child].address == 0
+                            && self.nodes[child].region.size <= own.size =>
                     {
                         Some(child)
                     }

@@ -26,7 +26,9 @@ pub fn from_json(value: &Value) -> Read<Line> {
     let mut outcomes = result["txns"].as_array().into_iter().flatten();
     let mut built = false;
     for step in script {
-        let Some(step) = step.as_str() else { return wrong("a line of text", step) };
+        let Some(step) = step.as_str() else {
+            return wrong("a line of text", step);
+        };
         let words: Vec<&str> = step.split_whitespace().collect();
         match words[..] {
             ["topo", _] | ["commit" | "end"] => {}
@@ -98,7 +100,10 @@ fn region(kind: &str, size: &str, rest: &[&str]) -> Read<Region> {
         ("io", []) => Kind::Io,
         ("reservation", []) => Kind::Reservation,
         ("romd", []) => Kind::Romd(true),
-        ("alias", [target, offset]) => Kind::Alias { target: number(target)?, offset: address(offset)? },
+        ("alias", [target, offset]) => Kind::Alias {
+            target: number(target)?,
+            offset: address(offset)?,
+        },
         _ => return wrong("a kind of region", kind),
     };
     Ok(Region::new(kind, hex(size)?))
@@ -112,7 +117,10 @@ fn op(words: &[&str]) -> Read<Op> {
             offset: address(offset)?,
             priority: priority(last)?,
         }),
-        ["del", parent, child] => Ok(Op::Del { parent: number(parent)?, child: number(child)? }),
+        ["del", parent, child] => Ok(Op::Del {
+            parent: number(parent)?,
+            child: number(child)?,
+        }),
         ["set_enabled", region, to] => Ok(Op::SetEnabled(number(region)?, flag(to)?)),
         ["set_size", region, to] => Ok(Op::SetSize(number(region)?, hex(to)?)),
         ["set_address", region, to] => Ok(Op::SetAddress(number(region)?, address(to)?)),

@@ -34,8 +34,14 @@ pub fn spec(region: &Region, keys: &[RegionKey]) -> Result<RegionSpec, String> {
         Kind::Reservation => topology::Kind::Reservation,
         Kind::Romd(direct) => topology::Kind::RomDevice { direct },
         Kind::Alias { target, offset } => {
-            let target = keys.get(target).copied().ok_or("an alias of a later region")?;
-            topology::Kind::Alias { target: Some(target), offset: Offset(offset) }
+            let target = keys
+                .get(target)
+                .copied()
+                .ok_or("an alias of a later region")?;
+            topology::Kind::Alias {
+                target: Some(target),
+                offset: Offset(offset),
+            }
         }
     };
     Ok(RegionSpec {
@@ -59,14 +65,23 @@ pub fn spec(region: &Region, keys: &[RegionKey]) -> Result<RegionSpec, String> {
 /// Where the operation names a region that is not in `keys`, or a size above 2^64.
 pub fn apply(topology: &mut Topology, keys: &[RegionKey], op: &Op) -> Result<(), TopologyError> {
     match *op {
-        Op::Add { parent, child, offset, priority } => {
-            topology.add_subregion(keys[parent], keys[child], Offset(offset), Priority(priority))
-        }
+        Op::Add {
+            parent,
+            child,
+            offset,
+            priority,
+        } => topology.add_subregion(
+            keys[parent],
+            keys[child],
+            Offset(offset),
+            Priority(priority),
+        ),
         Op::Del { parent, child } => topology.del_subregion(keys[parent], keys[child]),
         Op::SetEnabled(region, to) => topology.set_enabled(keys[region], to),
-        Op::SetSize(region, to) => {
-            topology.set_size(keys[region], Size::try_from(to).expect("sizes go up to 2^64"))
-        }
+        Op::SetSize(region, to) => topology.set_size(
+            keys[region],
+            Size::try_from(to).expect("sizes go up to 2^64"),
+        ),
         Op::SetAddress(region, to) => topology.set_address(keys[region], Offset(to)),
         Op::SetReadonly(region, to) => topology.set_readonly(keys[region], to),
         Op::SetNonvolatile(region, to) => topology.set_nonvolatile(keys[region], to),
@@ -95,23 +110,37 @@ impl Topologies {
     }
 
     fn event(&self, kind: EventKind, range: &FlatRange) -> Event {
-        Event { kind, range: self.range(range).told() }
+        Event {
+            kind,
+            range: self.range(range).told(),
+        }
     }
 
     fn commit(&mut self) -> Commit {
         let pending = self.topology.take_pending();
         let notified = pending.notified();
         let changes = self.views.commit(&self.topology, pending, |_| ());
-        let events = if notified { self.events(changes.first()) } else { Vec::new() };
+        let events = if notified {
+            self.events(changes.first())
+        } else {
+            Vec::new()
+        };
         Commit { notified, events }
     }
 
     /// What a listener is told that wants unchanged ranges too.
     fn events(&self, change: Option<&SpaceChange<()>>) -> Vec<Event> {
         let difference = change.map(|change| &*change.difference);
-        let removed = difference.into_iter().flat_map(|difference| &difference.removed);
-        let mut events: Vec<Event> = removed.map(|(range, ())| self.event(EventKind::Del, range)).collect();
-        let mut added = difference.into_iter().flat_map(|difference| &difference.added).peekable();
+        let removed = difference
+            .into_iter()
+            .flat_map(|difference| &difference.removed);
+        let mut events: Vec<Event> = removed
+            .map(|(range, ())| self.event(EventKind::Del, range))
+            .collect();
+        let mut added = difference
+            .into_iter()
+            .flat_map(|difference| &difference.added)
+            .peekable();
         let view = self.views.view(SPACE);
         for (range, ()) in view.into_iter().flat_map(flat::FlatView::iter) {
             let new = added.next_if(|(added, ())| *added == range).is_some();
@@ -134,14 +163,26 @@ impl Engine for Topologies {
         for op in setup {
             apply(&mut topology, &keys, op).map_err(|error| format!("{op:?}: {error}"))?;
         }
-        let ids = keys.iter().enumerate().map(|(id, &key)| (key, id)).collect();
+        let ids = keys
+            .iter()
+            .enumerate()
+            .map(|(id, &key)| (key, id))
+            .collect();
         topology.take_pending();
-        Ok(Self { topology, views: Views::new(), keys, ids, root: None })
+        Ok(Self {
+            topology,
+            views: Views::new(),
+            keys,
+            ids,
+            root: None,
+        })
     }
 
     fn open(&mut self, root: usize) -> Result<Vec<Event>, String> {
         let root = self.keys[root];
-        self.topology.attach_root(SPACE, root).map_err(|error| error.to_string())?;
+        self.topology
+            .attach_root(SPACE, root)
+            .map_err(|error| error.to_string())?;
         self.root = Some(root);
         let pending = self.topology.take_pending();
         let changes = self.views.commit(&self.topology, pending, |_| ());
@@ -150,17 +191,24 @@ impl Engine for Topologies {
 
     fn transaction(&mut self, ops: &[Op]) -> Result<Commit, String> {
         for op in ops {
-            apply(&mut self.topology, &self.keys, op).map_err(|error| format!("{op:?}: {error}"))?;
+            apply(&mut self.topology, &self.keys, op)
+                .map_err(|error| format!("{op:?}: {error}"))?;
         }
         Ok(self.commit())
     }
 
     fn view(&self) -> Vec<Range> {
         let view = self.views.view(SPACE);
-        view.into_iter().flat_map(flat::FlatView::iter).map(|(range, ())| self.range(&range)).collect()
+        view.into_iter()
+            .flat_map(flat::FlatView::iter)
+            .map(|(range, ())| self.range(&range))
+            .collect()
     }
 
     fn rendered_anew(&self) -> Vec<Range> {
-        render_full(&self.topology, self.root).iter().map(|range| self.range(range)).collect()
+        render_full(&self.topology, self.root)
+            .iter()
+            .map(|range| self.range(range))
+            .collect()
     }
 }
