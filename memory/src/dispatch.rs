@@ -5,6 +5,7 @@ mod callback;
 use crate::access::{self, ByteOrder, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::leaf::Leaf;
+use crate::region::RegionKind;
 use crate::view::View;
 use callback::{call_read, call_write};
 use std::sync::atomic::Ordering;
@@ -187,7 +188,7 @@ fn walk(
         };
         let rest = (len - done) as u64;
         let taken = if let Some((span, leaf)) = view.flat.get(at) {
-            if attrs.is_memory_only() && leaf.bytes().is_none() {
+            if attrs.is_memory_only() && leaf.core().kind != RegionKind::Ram {
                 if done == 0 {
                     return MemTx::ACCESS_ERROR;
                 }

@@ -4,3 +4,9 @@
 
 pub mod oracle;
 pub mod rig;
+
+
+/// The README's device, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -4,12 +4,21 @@ use crate::access::{self, Access, Endian, MemTx};
 use crate::attrs::Attrs;
 use crate::leaf::Leaf;
 use crate::reentrancy;
+use qom::layer::{self, Place};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Whether a callback may be entered, and on whose behalf.
 #[inline]
 fn admit(leaf: &Leaf, access: Access, is_write: bool) -> Result<Option<reentrancy::Inside>, MemTx> {
     let core = leaf.core();
+    if access.attrs.is_memory_only() {
+        return Err(MemTx::ACCESS_ERROR);
+    }
+    // Under the topology lock nobody's code runs but listeners'.
+    if layer::depth(Place::Listener) > 0 {
+        tracing::error!(region = core.name, "a listener reached for a device");
+        return Err(MemTx::ACCESS_ERROR);
+    }
     // A callback of a withdrawn owner is not entered any more: its regions are marked with it, and before it is closed.
     let alive = leaf.region().is_some_and(|r| !r.is_withdrawn());
     let Some(ops) = core.ops.as_ref().filter(|_| alive) else {
