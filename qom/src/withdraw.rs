@@ -7,7 +7,8 @@
 //!
 //! Who marks is decided by the count word alone: an object with a parent is marked under the tree lock only (dropping a handle never
 //! marks it, and it gets and loses its parent under that lock); one without a parent by whoever drops its last handle, or
-//! by the close of its machine, whichever comes first in the word. Each mark is followed by one item of the queue.
+//! by the close of its machine, whichever comes first in the word. Each mark is followed by one item of the queue. What has no parent to
+//! keep it until step 3 is kept by a storage count of the withdrawal's own, or its finalizer could come before its hooks.
 
 use crate::context::{self, Place};
 use crate::error::TreeError;
@@ -30,7 +31,7 @@ pub(crate) struct Withdrawal {
     /// left behind when the objects go.
     batch: Mutex<Vec<Arc<Object>>>,
     ticket: Ticket,
-    /// The root's storage count of a dropped last handle, to be given back at the end.
+    /// A storage count of the root, which has no parent to keep it; given back at the end.
     carries_storage: bool,
     /// Step 1 is left to whoever runs step 2, because a listener asked for the withdrawal.
     defer_retract: bool,
@@ -40,17 +41,29 @@ pub(crate) struct Withdrawal {
 
 /// Why a withdrawal begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+enum Cause {
     /// Somebody unparents the object.
     Unparent,
-    /// The last handle of an object without a parent was dropped: its word is marked already.
+    /// The last handle of an object without a parent was dropped: its word is marked already, and its storage count is the withdrawal's.
     LastHandle,
-    /// The machine closes: its root goes.
+    /// The machine closes: its root goes. The caller has taken a storage count for the withdrawal.
     Close,
 }
 
+/// Withdraws the root of a machine. None: that has been done, or somebody else is just doing it.
+pub(crate) fn close_root(root: &Arc<Object>) -> Option<Ticket> {
+    if !root.counts.hold() {
+        return None;
+    }
+    let begun = begin(root, Cause::Close);
+    if begun.is_none() && root.counts.release() {
+        root.machine_inner().queue_finalizer(root.clone());
+    }
+    begun
+}
+
 /// Steps 0 and 1, and the queueing of the rest. The caller runs that, or wakes the executor. None: nothing to do.
-pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
+fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     let machine = root.machine_inner();
     let withdrawal = {
         let tree = machine.tree.lock();
@@ -86,7 +99,7 @@ pub(crate) fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             root: root.id(),
             batch: Mutex::new(batch),
             ticket,
-            carries_storage: cause == Cause::LastHandle,
+            carries_storage: cause != Cause::Unparent,
             defer_retract: context::depth(Place::Listener) > 0,
             retracted: AtomicBool::new(false),
             token: machine.tracker.token(),

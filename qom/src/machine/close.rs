@@ -7,7 +7,7 @@ use crate::error::WaitError;
 use crate::handle::{Child, Ref};
 use crate::panics;
 use crate::ticket::Ticket;
-use crate::withdraw::{self, Cause};
+use crate::withdraw;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ impl Machine {
         inner.closed.store(true, Ordering::SeqCst);
         // By name, as others may hold handles to the root.
         let ticket = self.root.pointer_opt().and_then(|root| {
-            withdraw::begin(&root, Cause::Close).or_else(|| root.withdrawal.get().cloned())
+            withdraw::close_root(&root).or_else(|| root.withdrawal.get().cloned())
         });
         self.root_handle = None;
         inner.executor.wake();

@@ -1,7 +1,7 @@
 //! The end of a machine: closed, closed with something left, dropped; alone and beside others.
 
 use crate::probe::{Hooks, LONG, Log, SHORT, plant, probe, probe_with};
-use qom::{CreateError, Machine, MachineEvent, ObjectOps, WaitError};
+use qom::{CreateError, Machine, MachineEvent, ObjectOps, ObjectType, WaitError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,6 +26,42 @@ fn closing_withdraws_everything_below_the_root() {
     assert!(handle.resolve("/machine").is_none());
     assert!(handle.reference_graph().nodes.is_empty());
     handle.quiesce(LONG).unwrap();
+}
+
+#[test]
+fn the_root_is_finalized_after_its_hooks_whoever_holds_it() {
+    for round in 0..20 {
+        let machine = Machine::new("root order");
+        let log = Log::default();
+        let seen = log.clone();
+        let a = probe_with(
+            &machine,
+            &log,
+            "a",
+            Hooks::unparent(move |a| {
+                seen.say(format!("hook at {:?}", a.this().path()));
+            }),
+        );
+        machine.root().add_child("a", &a).unwrap();
+        drop(a);
+        let seen = log.clone();
+        let _subscription = machine.subscribe(move |e| match e {
+            MachineEvent::Withdrawn { path, .. } if path == "/machine" => {
+                seen.say("root withdrawn")
+            }
+            MachineEvent::Finalized { path, .. } if path == "/machine" => {
+                seen.say("root finalized")
+            }
+            _ => {}
+        });
+        let held = (round % 2 == 0).then(|| machine.root().get().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(held));
+            scope.spawn(move || machine.close(LONG).map_err(|(_, e)| e).unwrap());
+        });
+        assert_eq!(log.of("hook"), ["hook at Some(\"/machine/a\")"]);
+        assert_eq!(log.of("root"), ["root withdrawn", "root finalized"]);
+    }
 }
 
 #[test]
