@@ -8,7 +8,7 @@ mod shared;
 pub use hostmem::HostBlob;
 
 use crate::edid::DisplaySize;
-use crate::gpu::{ConfigError, Counts, GpuConfig, GpuCore};
+use crate::gpu::{ConfigError, Counts, GpuConfig, GpuCore, PAGE};
 use crate::renderer::{MemfdRenderer, Renderer};
 use crate::scanout::Frame;
 use memory::{
@@ -36,7 +36,8 @@ pub struct Stats {
     pub commands: u64,
     /// Commands that got a used entry.
     pub completed_commands: u64,
-    /// Commands in hand that a reset or a withdrawal dropped, each counted once.
+    /// Commands in hand that got none and will get none: dropped by a reset, by a withdrawal, or because their ring is broken or gone. Each is
+    /// counted once.
     pub dropped_commands: u64,
     /// Commands that waited for a blob's finalization.
     pub suspended_commands: u64,
@@ -124,6 +125,8 @@ impl VirtioGpuBuilder {
 
 /// A virtio-gpu behind virtio-mmio registers (version 2), with a window for host-visible blobs.
 ///
+/// Each method takes the device's lock, which is outside the topology's: they are not for listeners and not for open memory transactions.
+///
 /// The board maps [`regs`](Self::regs) and [`window`](Self::window); the property `window-base` tells the guest where the latter is. Guests
 /// reach everything by accesses to the address space. Commands run on the machine's executor.
 ///
@@ -194,30 +197,32 @@ impl ObjectImpl for VirtioGpu {
 }
 
 impl DeviceImpl for VirtioGpu {
-    fn realize(&self, _cx: &RealizeContext<'_>) -> Result<(), DeviceError> {
+    fn realize(&self, cx: &RealizeContext<'_>) -> Result<(), DeviceError> {
+        let wrong = |property, reason| DeviceError::Property { property, reason };
+        let Some(memory) = self.shared.memory() else {
+            let reason = "the device was built without an address space for its rings";
+            return Err(wrong("memory", reason.into()));
+        };
+        if !memory.machine().is_same(&cx.machine()) {
+            let reason = format!("{memory:?} belongs to {:?}", memory.machine());
+            return Err(wrong("memory", reason));
+        }
         let base = self.window_base.load(Ordering::Relaxed);
         let has_place = base != NOWHERE && self.window_len > 0;
+        if has_place && !base.is_multiple_of(PAGE) {
+            let reason = format!("{base:#x} is not a multiple of the page size {PAGE:#x}");
+            return Err(wrong("window-base", reason));
+        }
         if has_place && base.checked_add(self.window_len - 1).is_none() {
             let reason = format!(
                 "{base:#x} leaves no room for a window of {:#x} bytes",
                 self.window_len
             );
-            return Err(DeviceError::Property {
-                property: "window-base",
-                reason,
-            });
+            return Err(wrong("window-base", reason));
         }
-        if self
-            .shared
-            .realize(has_place.then_some((base, self.window_len)))
-        {
-            return Ok(());
-        }
-        let reason = "the device was built without an address space for its rings".into();
-        Err(DeviceError::Property {
-            property: "memory",
-            reason,
-        })
+        self.shared
+            .realize(has_place.then_some((base, self.window_len)));
+        Ok(())
     }
 
     fn unrealize(&self) {

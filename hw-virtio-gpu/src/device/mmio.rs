@@ -101,9 +101,15 @@ impl Registers {
         self.interrupt_status = 0;
     }
 
+    /// Whether the driver has said that it is ready. Without the features settled that does not count.
+    pub(crate) fn is_driven(&self) -> bool {
+        let ready = status::DRIVER_OK | status::FEATURES_OK;
+        self.status & ready == ready
+    }
+
     /// Whether the driver runs the device.
     pub(crate) fn is_running(&self) -> bool {
-        self.status & status::DRIVER_OK != 0 && self.status & status::NEEDS_RESET == 0
+        self.is_driven() && self.status & status::NEEDS_RESET == 0
     }
 
     fn queue(&self) -> Option<&Queue> {
@@ -182,7 +188,8 @@ impl Registers {
             return Effect::Reset;
         }
         let before = self.status;
-        self.status = (value & 0xff) | (before & status::NEEDS_RESET);
+        // A driver only ever adds bits (virtio 1.2, 2.1.1), and NEEDS_RESET is the device's own; so features stay settled until a reset.
+        self.status |= value & 0xff & !status::NEEDS_RESET;
         // FEATURES_OK stands only if the set makes sense: without version 1 this transport has no meaning.
         if self.status & status::FEATURES_OK != 0 && self.accepted & VERSION_1 == 0 {
             self.status &= !status::FEATURES_OK;
@@ -206,7 +213,7 @@ impl Registers {
             return;
         };
         // A queue that is ready keeps its place.
-        if queue.ready() && !matches!(offset, 0x044 | 0x0c0) {
+        if queue.ready() && offset != 0x044 {
             return;
         }
         match offset {
@@ -271,6 +278,23 @@ mod tests {
         r.write(0x020, 0b11);
         r.write(0x070, 0xb);
         assert_eq!(r.read(0x070) & status::FEATURES_OK, 0);
+    }
+
+    #[test]
+    fn a_driver_adds_bits_to_the_status_and_takes_none_away() {
+        let mut r = registers();
+        r.write(0x024, 1);
+        r.write(0x020, 1);
+        r.write(0x070, 0x4);
+        assert!(!r.is_running(), "no features are settled");
+        r.write(0x070, 0xb);
+        assert!(r.is_running());
+        assert_eq!(r.write(0x070, 0x40 | 0x3), Effect::None);
+        assert_eq!(r.read(0x070), 0xf, "and NEEDS_RESET is not its to set");
+        r.status |= status::NEEDS_RESET;
+        assert!(!r.is_running());
+        r.write(0x070, 0xf);
+        assert_eq!(r.read(0x070), 0x4f);
     }
 
     #[test]

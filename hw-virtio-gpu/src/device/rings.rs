@@ -1,12 +1,14 @@
 //! From the rings to the core and back: pops descriptor chains out of guest RAM, copies them, writes replies and used entries.
 //!
-//! A chain is copied inside one read section, which ends before the command is executed: a command that waits keeps the copy, never a view.
+//! A chain is copied inside one read section: a command that waits keeps the copy, never a view. What a guest gets wrong in a ring or a chain
+//! costs it the device until the next reset, as in QEMU; what it gets wrong in a command costs it an error reply.
 
 use super::mmio::Registers;
 use crate::gpu::{Completion, QueueKind, QueuedCommand};
 use crate::wire::MemEntry;
 use memory::{AddressSpace, Attrs, Gpa};
 use memory_rust_vmm::RamView;
+use std::sync::atomic::Ordering;
 use thiserror::Error;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
@@ -19,6 +21,25 @@ pub(crate) enum RingError {
     /// The ring does not lie in RAM.
     #[error("the {0:?} ring does not lie in RAM")]
     NotRam(QueueKind),
+    /// The ring says that there is a command, and it cannot be read.
+    #[error("an entry of the {0:?} ring cannot be read")]
+    Entry(QueueKind),
+    /// A chain of descriptors that has no end, leads out of RAM or out of its table, or has tables in tables.
+    #[error("the chain that begins at descriptor {head} of the {queue:?} ring has no end")]
+    Chain {
+        /// The queue.
+        queue: QueueKind,
+        /// The first descriptor.
+        head: u16,
+    },
+    /// A chain that asks for something to be read behind what is to be written, or for too many pieces to be written.
+    #[error("the chain that begins at descriptor {head} of the {queue:?} ring is in disorder")]
+    Disorder {
+        /// The queue.
+        queue: QueueKind,
+        /// The first descriptor.
+        head: u16,
+    },
 }
 
 /// The index of a queue.
@@ -54,11 +75,15 @@ pub(crate) fn pop(
     if !queue.is_valid(&ram) {
         return Err(RingError::NotRam(kind));
     }
-    let chain = queue
-        .iter(&ram)
-        .map_err(|e| RingError::Ring(kind, e))?
-        .next();
-    let Some(chain) = chain else { return Ok(None) };
+    let ring = |e| RingError::Ring(kind, e);
+    let waits = queue.avail_idx(&ram, Ordering::Acquire).map_err(ring)?.0 != queue.next_avail();
+    if !waits {
+        return Ok(None);
+    }
+    // Nothing in spite of that is an entry that cannot be read: taking it for an empty ring would have us look again for ever.
+    let most = usize::from(queue.size());
+    let chain = queue.iter(&ram).map_err(ring)?.next();
+    let chain = chain.ok_or(RingError::Entry(kind))?;
     let head = chain.head_index();
     let mut command = QueuedCommand {
         queue: kind,
@@ -66,12 +91,21 @@ pub(crate) fn pop(
         writable: Vec::new(),
         request: Vec::new(),
     };
-    // A chain has at most as many descriptors as a queue has, so this loop and the list of writable ones are bounded.
+    let mut goes_on = true;
+    // A table of its own may have 65535 descriptors, more than the queue: a long request may come in many pieces. For replies, which are
+    // short, and which a held command has to remember, the queue's size is enough.
     for descriptor in chain {
+        goes_on = descriptor.has_next();
         let (addr, len) = (descriptor.addr().0, descriptor.len());
         if descriptor.is_write_only() {
+            if command.writable.len() == most {
+                return Err(RingError::Disorder { queue: kind, head });
+            }
             command.writable.push(MemEntry { addr, len });
             continue;
+        }
+        if !command.writable.is_empty() {
+            return Err(RingError::Disorder { queue: kind, head });
         }
         let room = (limit + 1).saturating_sub(command.request.len());
         let take = usize::try_from(len).unwrap_or(usize::MAX).min(room);
@@ -86,6 +120,10 @@ pub(crate) fn pop(
         if !result.is_ok() {
             tracing::warn!(addr, len, %result, "guest error: a request outside RAM");
         }
+    }
+    // The iterator ends early, and silently, where a chain is broken.
+    if goes_on {
+        return Err(RingError::Chain { queue: kind, head });
     }
     Ok(Some(command))
 }
@@ -110,16 +148,16 @@ pub(crate) fn notifications(
     done.map_err(|e| RingError::Ring(kind, e))
 }
 
-/// Writes a reply and its used entry; true: the guest wants an interrupt.
+/// Writes a reply and its used entry, and says whether the guest wants an interrupt. None: the guest has taken the queue away.
 pub(crate) fn complete(
     registers: &mut Registers,
     space: &AddressSpace,
     completion: &Completion,
-) -> Result<bool, RingError> {
+) -> Result<Option<bool>, RingError> {
     let kind = completion.queue;
     let queue = &mut registers.queues[index(kind)];
     if !queue.ready() {
-        return Ok(false);
+        return Ok(None);
     }
     let guard = space.enter();
     let mut rest = completion.response.as_slice();
@@ -142,5 +180,5 @@ pub(crate) fn complete(
     let len = u32::try_from(completion.response.len()).unwrap_or(u32::MAX);
     let ring = |e| RingError::Ring(kind, e);
     queue.add_used(&ram, completion.head, len).map_err(ring)?;
-    queue.needs_notification(&ram).map_err(ring)
+    queue.needs_notification(&ram).map(Some).map_err(ring)
 }

@@ -2,6 +2,13 @@
 //!
 //! It holds no handle to any object (the device and the window are child handles), so it may outlive the device: a blob that somebody has
 //! pinned ends after the device, and the renderer is told then, not before.
+//!
+//! # Locks
+//!
+//! The one lock is a device lock: outermost. Under it blobs are placed and withdrawn (topology, tree), guest memory is read and written
+//! (read sections, never callbacks: only RAM is reached), the renderer and the line are called. Nothing is waited for under it: a bottom half enters its read
+//! section before it takes the lock, so that where too much is retired the wait that a topology change owes is served when the section ends, with
+//! the lock released. The lock is released after each command, so that a guest's register access waits for one command, not for a batch.
 
 use super::hostmem::{self, HostBlob};
 use super::mmio::{Effect, QUEUES, Registers, interrupt, status};
@@ -9,8 +16,7 @@ use super::rings::{self, RingError};
 use super::{Stats, VirtioGpu};
 use crate::edid::DisplaySize;
 use crate::gpu::{
-    Completion, ConfigError, Counts, Disposition, GpuCore, GpuEnv, MappingToken, Placement,
-    WindowError,
+    Completion, ConfigError, Counts, GpuCore, GpuEnv, MappingToken, Placement, WindowError,
 };
 use crate::guest::{GuestMemory, GuestMemoryError};
 use crate::renderer::Fence;
@@ -18,17 +24,23 @@ use crate::scanout::Frame;
 use memory::{AddressSpace, Attrs, Gpa, Region};
 use parking_lot::Mutex;
 use qdev::Line;
-use qom::{Child, MachineHandle, ObjectOps};
+use qom::{Child, MachineHandle, ObjectOps, TreeError};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// How many commands one bottom half takes before it lets others run.
 const BATCH: usize = 64;
+/// In how many pieces a stretch of a guest's RAM may lie. A guest can have thousands of small blobs side by side in the window, and name them all in
+/// each of thousands of entries.
+const PIECES: usize = 64;
 
 pub(crate) struct Shared {
     state: Mutex<State>,
     me: Weak<Shared>,
     machine: MachineHandle,
+    /// The same as in the state, to be had without the lock.
+    memory: Option<AddressSpace>,
     /// Set when the device has been made.
     pub(super) device: OnceLock<Child<VirtioGpu>>,
     pub(super) window: OnceLock<Child<Region>>,
@@ -49,6 +61,8 @@ struct Outside {
     device: Child<VirtioGpu>,
     window: Child<Region>,
     stats: Stats,
+    /// While the device is reset: blobs that are to leave the window together.
+    leaving: Option<Vec<MappingToken>>,
     /// Queues that a bottom half is going to look at.
     scheduled: [bool; QUEUES],
     realized: bool,
@@ -79,12 +93,13 @@ impl Shared {
                     outside: Outside {
                         shared: me.clone(),
                         registers,
-                        memory,
+                        memory: memory.clone(),
                         line,
                         blobs: HashMap::new(),
                         device: Child::default(),
                         window: Child::default(),
                         stats: Stats::default(),
+                        leaving: None,
                         scheduled: [false; QUEUES],
                         realized: false,
                         broken: None,
@@ -92,6 +107,7 @@ impl Shared {
                 }),
                 me: me.clone(),
                 machine: machine.clone(),
+                memory,
                 device: OnceLock::new(),
                 window: OnceLock::new(),
             }
@@ -103,14 +119,26 @@ impl Shared {
         f(core, outside)
     }
 
-    pub(super) fn realize(&self, window: Option<(u64, u64)>) -> bool {
+    /// The same from outside of callbacks: what is owed for a topology change is paid when the lock has been released.
+    fn with_section<R>(&self, f: impl FnOnce(&mut GpuCore, &mut Outside) -> R) -> R {
+        let section = self.memory.as_ref().map(AddressSpace::enter);
+        let result = self.with(f);
+        drop(section);
+        result
+    }
+
+    /// The address space of the rings, if the device has one.
+    pub(super) fn memory(&self) -> Option<&AddressSpace> {
+        self.memory.as_ref()
+    }
+
+    pub(super) fn realize(&self, window: Option<(u64, u64)>) {
         self.with(|_, outside| {
             outside.device = self.device.get().cloned().unwrap_or_default();
             outside.window = self.window.get().cloned().unwrap_or_default();
             outside.registers.window = window;
-            outside.realized = outside.memory.is_some();
-            outside.realized
-        })
+            outside.realized = true;
+        });
     }
 
     /// The device is being withdrawn: commands in hand are dropped, the line goes low, nothing is taken from the rings any more.
@@ -158,7 +186,7 @@ impl Shared {
                     fresh.then_some(queue)
                 }
                 Effect::Acknowledged => {
-                    outside.update_line(false);
+                    outside.acknowledged();
                     None
                 }
             },
@@ -179,32 +207,40 @@ impl Shared {
 
     /// The bottom half of a queue: takes commands until there are none, at most a batch of them.
     fn work_on(&self, queue: usize) {
-        let more = self.with(|core, outside| {
-            outside.scheduled[queue] = false;
-            match outside.drain(core, queue) {
-                Ok(more) => more && !std::mem::replace(&mut outside.scheduled[queue], true),
-                Err(error) => {
-                    outside.fail(error);
-                    false
-                }
+        self.with(|_, outside| outside.scheduled[queue] = false);
+        let mut first = true;
+        for _ in 0..BATCH {
+            let more = self.with_section(|core, outside| {
+                outside
+                    .step(core, queue, std::mem::take(&mut first))
+                    .unwrap_or_else(|error| {
+                        outside.fail(error);
+                        false
+                    })
+            });
+            if !more {
+                return;
             }
-        });
-        if more {
+        }
+        let fresh = self.with(|_, outside| !std::mem::replace(&mut outside.scheduled[queue], true));
+        if fresh {
             self.schedule(queue);
         }
     }
 
     /// Nobody reaches a blob's bytes any more.
     pub(super) fn blob_finalized(&self, token: MappingToken) {
-        self.with(|core, outside| {
-            outside.blobs.remove(&token);
-            outside.stats.finalized_blobs += 1;
-            core.blob_finalized(token, outside);
+        self.with_section(|core, outside| {
+            // One that never came into the window is nobody's business.
+            if outside.blobs.remove(&token).is_some() {
+                outside.stats.finalized_blobs += 1;
+                core.blob_finalized(token, outside);
+            }
         });
     }
 
     fn fence_reached(&self, fence: Fence) {
-        self.with(|core, outside| core.fence_reached(fence, outside));
+        self.with_section(|core, outside| core.fence_reached(fence, outside));
     }
 
     pub(super) fn set_display(
@@ -243,43 +279,70 @@ impl Shared {
 impl Outside {
     /// Resets core and registers. The status reads 0 at once, ids and ranges are free at once; blobs go when nobody reaches them any more.
     fn reset(&mut self, core: &mut GpuCore) {
+        self.leaving = Some(Vec::new());
         let summary = core.reset(self);
+        self.withdraw_all();
         self.stats.resets += 1;
         self.stats.dropped_commands += summary.dropped_commands as u64;
         self.registers.reset();
         self.broken = None;
-        self.line.set(false);
+        self.set_line(false);
         tracing::debug!(?summary, "device reset");
     }
 
-    /// Takes up to a batch of commands; true: there is more.
-    fn drain(&mut self, core: &mut GpuCore, queue: usize) -> Result<bool, RingError> {
-        let Some(memory) = self.memory.clone().filter(|_| self.realized) else {
+    /// Takes the blobs of a device that was reset out of the window, in one commit.
+    fn withdraw_all(&mut self) {
+        let tokens = self.leaving.take().unwrap_or_default();
+        let Some(memory) = self.memory.as_ref().filter(|_| !tokens.is_empty()) else {
+            return;
+        };
+        let all = || tokens.iter().for_each(|token| self.withdraw_now(*token));
+        // Where too much is retired nothing new is begun; taking out is always allowed, one by one.
+        if let Err(error) = memory::transaction(memory.machine(), |_| all()) {
+            tracing::debug!(%error, "blobs are withdrawn one by one");
+            all();
+        }
+    }
+
+    fn withdraw_now(&self, token: MappingToken) {
+        let Some(blob) = self.blobs.get(&token) else {
+            return;
+        };
+        // Never waiting: the device's lock is held here. The blob is out of the window when this returns, or at the end of the transaction.
+        match blob.unparent_async() {
+            Ok(_) => {}
+            Err(error @ TreeError::Forbidden { .. }) => {
+                // Somebody has let the guest write to a register from inside a listener. The blob must not stay for ever.
+                tracing::warn!(token = token.0, %error, "a blob stays in the window for a while");
+                let blob = blob.clone();
+                if let Some(memory) = &self.memory {
+                    memory.machine().defer(move || {
+                        let _ = blob.unparent_async();
+                    });
+                }
+            }
+            Err(error) => tracing::debug!(token = token.0, %error, "a blob is gone already"),
+        }
+    }
+
+    /// Takes one command; true: there may be more. `first`: of a batch.
+    fn step(&mut self, core: &mut GpuCore, queue: usize, first: bool) -> Result<bool, RingError> {
+        let running = self.realized && self.registers.is_running();
+        let Some(memory) = self.memory.clone().filter(|_| running) else {
             return Ok(false);
         };
         let kind = rings::kind(queue);
         let limit = core.config().limits.request_bytes;
-        rings::notifications(&mut self.registers.queues[queue], &memory, kind, false)?;
-        for _ in 0..BATCH {
-            if !self.registers.is_running() {
-                return Ok(false);
-            }
-            let Some(command) = rings::pop(&mut self.registers, &memory, kind, limit)? else {
-                return rings::notifications(
-                    &mut self.registers.queues[queue],
-                    &memory,
-                    kind,
-                    true,
-                );
-            };
-            let span = tracing::debug_span!("command", ?kind, head = command.head);
-            let _entered = span.enter();
-            self.stats.commands += 1;
-            let disposition = core.submit(command, self);
-            if disposition == Disposition::Suspended {
-                self.stats.suspended_commands += 1;
-            }
+        if first {
+            rings::notifications(&mut self.registers.queues[queue], &memory, kind, false)?;
         }
+        let Some(command) = rings::pop(&mut self.registers, &memory, kind, limit)? else {
+            return rings::notifications(&mut self.registers.queues[queue], &memory, kind, true);
+        };
+        let span = tracing::debug_span!("command", ?kind, head = command.head);
+        let _entered = span.enter();
+        self.stats.commands += 1;
+        core.submit(command, self);
         Ok(true)
     }
 
@@ -293,19 +356,29 @@ impl Outside {
         self.interrupt(interrupt::CONFIG);
     }
 
+    /// Something is to be told to the driver, if there is one yet.
     fn interrupt(&mut self, bit: u32) {
-        self.registers.interrupt_status |= bit;
-        self.update_line(true);
+        if self.registers.is_driven() {
+            self.registers.interrupt_status |= bit;
+            self.set_line(true);
+        }
     }
 
-    /// The line follows the interrupt status. `again`: something new came; an edge-sensitive far end has to see it too, and so it has where an
-    /// acknowledgement left a bit standing.
-    fn update_line(&mut self, again: bool) {
-        let level = self.registers.interrupt_status != 0;
-        if level && !again {
-            self.line.set(false);
+    /// The driver has acknowledged something: the line follows the interrupt status, and where a bit is left an edge-sensitive far end has to see
+    /// that, too.
+    fn acknowledged(&mut self) {
+        self.set_line(false);
+        if self.registers.interrupt_status != 0 {
+            self.set_line(true);
         }
-        self.line.set(level);
+    }
+
+    /// A line's panic is its own: what the device has written to the rings stands.
+    fn set_line(&self, level: bool) {
+        let line = &self.line;
+        if catch_unwind(AssertUnwindSafe(|| line.set(level))).is_err() {
+            tracing::error!(level, "an interrupt line panicked");
+        }
     }
 }
 
@@ -328,7 +401,10 @@ impl GuestMemory for Outside {
         let view = guard.view();
         let mut at = addr;
         let mut left = len;
-        while left > 0 {
+        for _ in 0..PIECES {
+            if left == 0 {
+                return true;
+            }
             let Some((span, leaf)) = view.find(Gpa(at)) else {
                 return false;
             };
@@ -346,7 +422,7 @@ impl GuestMemory for Outside {
             };
             at = next;
         }
-        true
+        false
     }
 }
 
@@ -380,26 +456,34 @@ impl GpuEnv for Outside {
     }
 
     fn withdraw(&mut self, token: MappingToken) {
-        let Some(blob) = self.blobs.get(&token) else {
-            return;
-        };
         self.stats.withdrawn_blobs += 1;
-        // Never waiting: the device's lock is held here. The blob is out of the window when this returns.
-        if let Err(error) = blob.unparent_async() {
-            tracing::debug!(token = token.0, %error, "a blob is gone already");
+        if let Some(leaving) = &mut self.leaving {
+            leaving.push(token);
+            return;
         }
+        // Outside of a reset it is a command that takes a blob out, and it waits for the blob's end.
+        self.stats.suspended_commands += 1;
+        self.withdraw_now(token);
     }
 
     fn complete(&mut self, completion: Completion) {
-        let Some(memory) = self.memory.clone().filter(|_| self.realized) else {
-            self.stats.dropped_commands += 1;
-            return;
-        };
-        self.stats.completed_commands += 1;
-        match rings::complete(&mut self.registers, &memory, &completion) {
-            Ok(true) => self.interrupt(interrupt::USED),
-            Ok(false) => {}
-            Err(error) => self.fail(error),
+        let running = self.realized && self.registers.is_running();
+        let memory = self.memory.clone().filter(|_| running);
+        let done = memory
+            .map(|memory| rings::complete(&mut self.registers, &memory, &completion))
+            .transpose();
+        match done {
+            Ok(Some(Some(wants_interrupt))) => {
+                self.stats.completed_commands += 1;
+                if wants_interrupt {
+                    self.interrupt(interrupt::USED);
+                }
+            }
+            Ok(None | Some(None)) => self.stats.dropped_commands += 1,
+            Err(error) => {
+                self.stats.dropped_commands += 1;
+                self.fail(error);
+            }
         }
     }
 }
