@@ -73,13 +73,14 @@ fn stations(object: &Object) -> &[Station] {
 fn realize(object: &Pointer) -> Result<(), RealizeError> {
     let device = device_of(object)?;
     let _changing = device.changing.lock();
-    if device.is_realized() {
-        return Ok(());
-    }
+    // First, as a realized device that was withdrawn a moment ago is about to be unrealized.
     if object.is_withdrawn() {
         return Err(RealizeError::Withdrawn {
             device: object.describe(),
         });
+    }
+    if device.is_realized() {
+        return Ok(());
     }
     let implicit = layer::parent_of(object).is_none();
     if implicit {
