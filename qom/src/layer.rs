@@ -27,8 +27,9 @@ pub struct LayerHooks {
     pub name: &'static str,
     /// Step 0, for each object being marked, under the tree lock: only counts may be taken. Nothing may be called or dropped.
     pub mark: Option<fn(&Pointer)>,
-    /// Step 1, once for the whole batch, on the thread that asked for the withdrawal: cut everything that leads a new access to
-    /// the objects. The batch holds objects of all classes, children before parents.
+    /// Step 1, for the whole batch, on the thread that asked for the withdrawal: cut everything that leads a new access to
+    /// the objects. The batch holds objects of all classes, children before parents. A second thread that asks for the same withdrawal before
+    /// this is done does it too, at the same time, as it may not wait for the first: what is cut already stays so.
     pub retract: Option<fn(&MachineHandle, &[Pointer])>,
     /// Step 2, for each object, outside every lock.
     pub close: Option<fn(&Pointer)>,

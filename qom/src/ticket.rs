@@ -3,10 +3,11 @@
 use crate::error::WaitError;
 use crate::machine::{Help, MachineInner, deadline};
 use crate::panics;
+use crate::withdraw::Withdrawal;
 use parking_lot::{Condvar, Mutex};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub struct Ticket {
 
 struct TicketState {
     object: String,
+    /// What is under way; gone once it is done.
+    withdrawal: OnceLock<Weak<Withdrawal>>,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
@@ -60,11 +63,23 @@ impl Ticket {
         Self {
             state: Arc::new(TicketState {
                 object,
+                withdrawal: OnceLock::new(),
                 progress,
                 changed: Condvar::new(),
             }),
             machine,
         }
+    }
+
+    /// Says which withdrawal it is for. Under the tree lock, before anybody else sees the ticket.
+    pub(crate) fn leads_to(&self, withdrawal: &Arc<Withdrawal>) {
+        let fresh = self.state.withdrawal.set(Arc::downgrade(withdrawal));
+        debug_assert!(fresh.is_ok(), "a ticket is for one withdrawal");
+    }
+
+    /// The withdrawal, while it is under way.
+    pub(crate) fn withdrawal(&self) -> Option<Arc<Withdrawal>> {
+        self.state.withdrawal.get()?.upgrade()
     }
 
     /// The path of the object that was withdrawn.

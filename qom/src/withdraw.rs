@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Withdrawal {
     machine: Arc<MachineInner>,
     root: ObjectId,
-    /// Children before parents, younger siblings first; the root is the last. Whoever runs a step takes it out, so that no pointer is
+    /// Children before parents, younger siblings first; the root is the last. Whoever runs the last steps takes it out, so that no pointer is
     /// left behind when the objects go.
     batch: Mutex<Vec<Arc<Object>>>,
     ticket: Ticket,
@@ -104,6 +104,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             retracted: AtomicBool::new(false),
             token: machine.tracker.token(),
         });
+        withdrawal.ticket.leads_to(&withdrawal);
         machine.executor.push_teardown(withdrawal.clone());
         withdrawal
     };
@@ -156,6 +157,10 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
         ticket.wait_until(machine, None, Help::TearDown);
     } else if is_new {
         machine.executor.wake();
+    } else if let Some(withdrawal) = ticket.withdrawal() {
+        // The thread that began it may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
+        // done here, and is a no-op there.
+        withdrawal.retract_if_needed();
     }
     Ok(ticket)
 }
@@ -169,9 +174,18 @@ pub(crate) fn last_handle_dropped(object: &Arc<Object>) {
 }
 
 impl Withdrawal {
+    /// Step 1, unless it has been done.
+    fn retract_if_needed(&self) {
+        // ORDERING: Acquire, see `retract`.
+        if !self.retracted.load(Ordering::Acquire) {
+            self.retract();
+        }
+    }
+
     fn retract(&self) {
         let handle = MachineHandle(self.machine.clone());
-        let batch = std::mem::take(&mut *self.batch.lock());
+        // A copy: two threads may be here at once.
+        let batch = self.batch.lock().clone();
         let mut layers: Vec<&'static LayerHooks> = Vec::new();
         for object in &batch {
             for layer in &object.class().layers {
@@ -188,7 +202,6 @@ impl Withdrawal {
                 }
             }
         }
-        *self.batch.lock() = batch;
         // ORDERING: Release pairs with the Acquire in `is_ready`: step 2 sees all that step 1 has done.
         self.retracted.store(true, Ordering::Release);
     }
@@ -206,7 +219,7 @@ impl Withdrawal {
     /// Steps 2 and 3, on a thread that is marked as the executor: what it calls may not wait.
     pub(crate) fn run(&self) {
         if self.defer_retract {
-            self.retract();
+            self.retract_if_needed();
         }
         let machine = &self.machine;
         let batch = std::mem::take(&mut *self.batch.lock());
