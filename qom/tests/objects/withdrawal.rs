@@ -278,6 +278,14 @@ fn unparent_inside_hook_finalizer_guard_and_transaction_returns_a_ticket() {
     let weak = a.downgrade();
     drop(a);
     machine.wait_finalized(&weak, LONG).unwrap();
+    // The executor is kept busy, or it could be through before it is asked.
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let (here, begun) = std::sync::mpsc::channel();
+    machine.defer(move || {
+        here.send(()).unwrap();
+        told.recv().unwrap();
+    });
+    begun.recv_timeout(LONG).unwrap();
     let guard = machine.domain().enter();
     let ticket = victims[2].unparent().unwrap();
     assert!(victims[2].object().is_withdrawn(), "marked at once");
@@ -289,6 +297,7 @@ fn unparent_inside_hook_finalizer_guard_and_transaction_returns_a_ticket() {
         })
     ));
     drop(guard);
+    go_on.send(()).unwrap();
     tickets.lock().push(ticket);
     let inside = layer::enter(Place::Transaction);
     tickets.lock().push(victims[3].unparent().unwrap());
