@@ -252,10 +252,11 @@ fn withdrawn_regions_take_no_edges_and_leave_containers_quietly() {
 #[test]
 fn a_machine_closes_with_everything_plugged() {
     let b = board("close");
-    let _card = {
+    let weak = {
         let card = plug(&b, "card", 0);
         card.downgrade()
     };
     let Board { machine, .. } = b;
     machine.close(LONG).map_err(|(_, e)| e).unwrap();
+    assert!(weak.get().is_err(), "the card went with its machine");
 }

@@ -113,6 +113,7 @@ impl Device {
     }
 
     pub(crate) fn set_realized(&self, on: bool) {
+        // ORDERING: Release: see `is_realized`.
         self.realized.store(on, Ordering::Release);
     }
 

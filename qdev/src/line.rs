@@ -54,6 +54,7 @@ impl EventFdLine {
 
     /// Whether the line is high.
     pub fn level(&self) -> bool {
+        // ORDERING: Acquire pairs with the swap in `set`.
         self.level.load(Ordering::Acquire)
     }
 }

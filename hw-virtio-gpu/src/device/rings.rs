@@ -76,6 +76,7 @@ pub(crate) fn pop(
         return Err(RingError::NotRam(kind));
     }
     let ring = |e| RingError::Ring(kind, e);
+    // ORDERING: Acquire: what the driver wrote before it moved the index is seen behind it (virtio 1.2, 2.7.13).
     let waits = queue.avail_idx(&ram, Ordering::Acquire).map_err(ring)?.0 != queue.next_avail();
     if !waits {
         return Ok(None);

@@ -1,4 +1,9 @@
 //! Notices that the process is a forked child, in which only the forking thread lives on.
+//!
+//! # Soundness
+//!
+//! The file is sound because the one C function that it calls, `pthread_atfork`, is declared with its POSIX signature and is given a function
+//! that is async-signal-safe: it does nothing but add to an atomic.
 #![expect(unsafe_code, reason = "pthread_atfork is a C function")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +21,7 @@ pub(crate) fn generation() -> u64 {
 pub(crate) fn watch() {
     use std::sync::Once;
 
+    // SAFETY: the signature is POSIX's.
     unsafe extern "C" {
         fn pthread_atfork(
             prepare: Option<unsafe extern "C" fn()>,

@@ -1,4 +1,9 @@
 //! The heavy half of the asymmetric barrier: Linux's `membarrier` system call.
+//!
+//! # Soundness
+//!
+//! The file is sound because the call takes numbers only and touches no memory of the process; what it promises is used in `protocol.rs`,
+//! and a refusal is an error value here.
 #![expect(
     unsafe_code,
     reason = "a system call without a safe wrapper; it takes no pointers"

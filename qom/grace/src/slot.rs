@@ -13,6 +13,12 @@
 //!   a reference that was borrowed from it.
 //! * The memory of a slot lives as long as its domain's registry, which guards and readers borrow or keep; a thread's own list
 //!   holds a count besides.
+//!
+//! ORDERING: the section's own word is argued in `protocol.rs`; here are the fields around it. `taken` hands a slot from one thread to the
+//! next: Release when it is given back, Acquire when it is claimed, so the next owner sees the cells as the last left them; counting
+//! the taken ones is for people and Relaxed. `closed` is Release and Acquire: who sees it sees a domain that is gone. `attached` is Release after the
+//! pin is stored and Acquire where another thread judges it; its own thread reads it Relaxed. `generation` is written by the slot's
+//! thread and read in a forked child, where it is the only thread there is. `ended` is for messages.
 #![expect(
     unsafe_code,
     reason = "cells of one thread inside a structure that two threads share"

@@ -1,4 +1,6 @@
 //! The atomics the reader protocol is written with: `std`'s, or loom's when a model is being explored.
+//!
+//! ORDERING: the one fence here is half of a pair whose proof is the header of `protocol.rs`.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
