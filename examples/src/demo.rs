@@ -2,16 +2,28 @@
 //!
 //! [`run`] is the command. A [`Scenario`] shows one thing and fails where it does not come out as it says; all of them write to a
 //! [`Stage`]. Reading order: `scenario` (the list), `stage` and `failure` (where output and errors go), the small ones (`overlap`,
-//! `why_alive`, `churn`).
+//! `why_alive`, `churn`); then the main job, `traces`: the machine (`board`, `dma`), the guest's side (`guest`, `ring`, `arena`, `replay`), and who
+//! watches (`window`, `witness`, `tally`).
 
+mod arena;
+mod board;
 mod churn;
+mod dma;
 mod failure;
+mod guest;
 mod overlap;
+mod replay;
+mod ring;
 mod scenario;
 mod stage;
+mod tally;
+mod traces;
 mod why_alive;
+mod window;
+mod witness;
 
 pub use churn::Churn;
 pub use failure::{DemoError, During};
 pub use scenario::{Scenario, run, scenarios};
 pub use stage::Stage;
+pub use traces::Traces;

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{churn::Churn, failure::DemoError, overlap, stage::Stage, why_alive};
+use super::{churn::Churn, failure::DemoError, overlap, stage::Stage, traces::Traces, why_alive};
 
 /// One demonstration.
 #[derive(Clone, Copy)]
@@ -38,6 +38,11 @@ impl Scenario {
 pub fn scenarios() -> &'static [Scenario] {
     &[
         Scenario {
+            name: "traces",
+            shows: "recorded driver traces through real rings under readers, then reset, unplug and close; nothing is left",
+            run: |stage| Traces::given().run(stage),
+        },
+        Scenario {
             name: "hotplug-churn",
             shows: "1,000 plugs and unplugs of a device under readers, and memory stays flat",
             run: |stage| Churn::default().run(stage),
@@ -55,7 +60,8 @@ pub fn scenarios() -> &'static [Scenario] {
     ]
 }
 
-const USAGE: &str = "usage: demo [--out DIR] [--readers N] [NAME | all | --list]";
+const USAGE: &str =
+    "usage: demo [--verbose] [--out DIR] [--readers N] [NAME | all | trace FILE... | --list]";
 
 /// What the command line says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,6 +85,8 @@ impl Options {
             match arg.as_str() {
                 "--list" => options.list = true,
                 "--help" | "-h" => options.help = true,
+                // The caller's: how much is logged.
+                "--verbose" => {}
                 "--out" => options.out = Some(value()?.into()),
                 "--readers" => {
                     let number = value()?;
@@ -128,6 +136,9 @@ pub fn run(args: impl IntoIterator<Item = String>, out: &mut dyn Write) -> Resul
                 stage.say(format_args!("== {}: {}", scenario.name, scenario.shows));
                 scenario.run(&mut stage)?;
             }
+        }
+        [trace, files @ ..] if trace == "trace" && !files.is_empty() => {
+            Traces::of(files.iter().map(PathBuf::from)).run(&mut stage)?;
         }
         [name] => {
             let found = scenarios().iter().find(|s| s.name == name);

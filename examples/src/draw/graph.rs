@@ -17,8 +17,9 @@ const HEIGHT: f64 = 36.0;
 const LOOP: f64 = 16.0;
 
 /// One colour for each reason, told apart also by those who see few colours; cycles have red for themselves.
-const COLOURS: [&str; 7] = [
-    "#0072b2", "#009e73", "#b8860b", "#7b4fa3", "#56789a", "#8c564b", "#4f6f2f",
+const COLOURS: [&str; 10] = [
+    "#0072b2", "#009e73", "#b8860b", "#7b4fa3", "#56789a", "#8c564b", "#4f6f2f", "#c2185b",
+    "#00838f", "#5d4037",
 ];
 
 /// Draws who keeps whom alive.
