@@ -206,6 +206,8 @@ impl Executor {
     }
 
     pub(crate) fn wake(&self) {
+        // Whether a withdrawal is ready is not under the lock. Whoever has looked at it is asleep once we have had the lock, and hears us.
+        drop(self.queue.lock());
         self.changed.notify_all();
         if let Some(wake) = &self.wake {
             report("the embedder's wake", || wake());

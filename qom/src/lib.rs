@@ -31,7 +31,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Reading order: `counts` (the word), `object`, `class`, `init`, `handle`, `tree`, `withdraw`, `executor`, `machine`, `ledger`.
+//! Reading order: `counts` (the word), `object`, `class`, `init`, `handle`, `tree`, `withdraw`, `ticket`, `executor`, `tracker`, `machine`,
+//! `ledger`.
 
 mod sync;
 

@@ -47,10 +47,10 @@ fn the_root_is_finalized_after_its_hooks_whoever_holds_it() {
         let seen = log.clone();
         let _subscription = machine.subscribe(move |e| match e {
             MachineEvent::Withdrawn { path, .. } if path == "/machine" => {
-                seen.say("root withdrawn")
+                seen.say("root withdrawn");
             }
             MachineEvent::Finalized { path, .. } if path == "/machine" => {
-                seen.say("root finalized")
+                seen.say("root finalized");
             }
             _ => {}
         });

@@ -1,7 +1,7 @@
 //! The executor: no kind of work starves another, and nothing wakes it for nothing.
 
 use crate::probe::{LONG, Log, plant, probe};
-use qom::{Machine, MachineHandle, ObjectOps};
+use qom::{ClassInit, Init, Machine, MachineHandle, ObjectImpl, ObjectOps, RootObject, layer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,4 +73,41 @@ fn an_idle_machine_is_not_woken() {
     let before = machine.counters().executor_wakeups;
     std::thread::sleep(Duration::from_millis(150));
     assert_eq!(machine.counters().executor_wakeups, before);
+}
+
+/// An object whose step 1 wakes the executor, which finds nothing that it may do yet.
+struct Waker {
+    object: RootObject,
+}
+qom::object_type! { Waker("executor-waker") { object: RootObject }, install |class: &mut ClassInit<'_>| { class.layer(&WAKING); } }
+impl ObjectImpl for Waker {
+    fn init(cx: &mut Init<'_>) -> Self {
+        Self {
+            object: cx.parent(),
+        }
+    }
+}
+static WAKING: layer::LayerHooks = layer::LayerHooks {
+    name: "waking",
+    mark: None,
+    retract: Some(|machine, batch| {
+        machine.defer(|| ());
+        // Of different length each time, to meet the executor at each step of its way to sleep.
+        for _ in 0..batch[0].id().0 % 64 * 32 {
+            std::hint::spin_loop();
+        }
+    }),
+    close: None,
+};
+
+#[test]
+fn no_wake_up_is_lost_between_the_mark_and_the_end_of_step_one() {
+    let machine = Machine::new("wake-ups");
+    for round in 0..20_000 {
+        let object = machine.create::<Waker>().unwrap();
+        machine.root().add_child("waker", &object).unwrap();
+        let ticket = object.unparent_async().unwrap();
+        let waited = ticket.wait(LONG);
+        assert!(waited.is_ok(), "{waited:?} in round {round}");
+    }
 }

@@ -63,11 +63,11 @@ fn an_index_freed_beyond_the_counter_is_not_given_early() {
         let o = probe(&machine, &log, name);
         (machine.root().add_child(name, &o).unwrap().to_string(), o)
     };
-    let (_, _keep) = add("x[*]");
+    let _kept = (add("x[*]"), add("x[*]"));
     let (_, far) = add("x[7]");
     far.unparent().unwrap();
     let got: Vec<_> = (0..8).map(|_| add("x[*]").0).collect();
-    let expected: Vec<_> = (1..9).map(|i| format!("x[{i}]")).collect();
+    let expected: Vec<_> = (2..10).map(|i| format!("x[{i}]")).collect();
     assert_eq!(got, expected);
 }
 

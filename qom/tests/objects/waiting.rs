@@ -47,6 +47,18 @@ fn waiting_is_refused_wherever_it_could_wait_for_itself() {
 }
 
 #[test]
+fn a_subscriber_may_not_wait_wherever_it_is_told() {
+    let machine = Machine::new("told");
+    let log = Log::default();
+    let (handle, seen) = (machine.handle().clone(), log.clone());
+    let _subscription = machine.subscribe(move |_| {
+        seen.say(format!("{:?}", handle.waiting_forbidden()));
+    });
+    machine.report_panic("an object".into(), "its hook".into(), "oh".into());
+    assert_eq!(log.all(), ["Some(Subscriber)"]);
+}
+
+#[test]
 fn close_is_refused_inside_a_hook_and_can_be_asked_again() {
     let machine = Machine::new("close inside");
     let inside = layer::enter(Place::Hook);

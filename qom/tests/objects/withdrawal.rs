@@ -297,11 +297,13 @@ fn unparent_inside_hook_finalizer_guard_and_transaction_returns_a_ticket() {
         })
     ));
     drop(guard);
-    go_on.send(()).unwrap();
     tickets.lock().push(ticket);
     let inside = layer::enter(Place::Transaction);
-    tickets.lock().push(victims[3].unparent().unwrap());
+    let ticket = victims[3].unparent().unwrap();
+    assert!(!ticket.is_done());
+    tickets.lock().push(ticket);
     drop(inside);
+    go_on.send(()).unwrap();
     for ticket in &*tickets.lock() {
         ticket.wait(LONG).unwrap();
     }
