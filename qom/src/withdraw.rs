@@ -161,6 +161,7 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
         // The thread that began it may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
         // done here, and is a no-op there.
         withdrawal.retract_if_needed();
+        machine.executor.wake();
     }
     Ok(ticket)
 }
