@@ -30,6 +30,8 @@ pub(crate) struct Withdrawal {
     /// Children before parents, younger siblings first; the root is the last. Whoever runs the last steps takes it out, so that no pointer is
     /// left behind when the objects go.
     batch: Mutex<Vec<Arc<Object>>>,
+    /// Withdrawals of parts of the subtree that began before this one: their threads may still be on their way to step 1.
+    earlier: Vec<Ticket>,
     ticket: Ticket,
     /// A storage count of the root, which has no parent to keep it; given back at the end.
     carries_storage: bool,
@@ -83,7 +85,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
                 .unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
         };
         let ticket = Ticket::new(machine, describe(root));
-        let batch = subtree(&tree, root);
+        let (batch, earlier) = subtree(&tree, root);
         for object in &batch {
             let _ = object.counts.mark_withdrawn();
             let _ = object.last_path.set(describe(object));
@@ -98,6 +100,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             machine: machine.clone(),
             root: root.id(),
             batch: Mutex::new(batch),
+            earlier,
             ticket,
             carries_storage: cause != Cause::Unparent,
             defer_retract: context::depth(Place::Listener) > 0,
@@ -117,9 +120,9 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     Some(ticket)
 }
 
-/// The objects to be marked: the subtree without what has been marked before (that has a withdrawal of its own, queued earlier).
-fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> Vec<Arc<Object>> {
-    let mut batch = Vec::new();
+/// The objects to be marked: the subtree without what has been marked before; and the withdrawals of that, which are queued earlier.
+fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> (Vec<Arc<Object>>, Vec<Ticket>) {
+    let (mut batch, mut earlier) = (Vec::new(), Vec::new());
     // Older siblings are pushed first and so come out last; a second visit to a node means that its children are done.
     let mut work = vec![(root.clone(), false)];
     while let Some((object, children_done)) = work.pop() {
@@ -129,13 +132,16 @@ fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> Vec<Arc<Object>> {
         }
         let key = object.key;
         work.push((object, true));
-        work.extend(
-            tree.children(key)
-                .filter(|c| !c.is_withdrawn())
-                .map(|c| (c.clone(), false)),
-        );
+        for child in tree.children(key) {
+            if child.is_withdrawn() {
+                // What is below it was marked with it, or before it and is known to its withdrawal.
+                earlier.extend(child.withdrawal.get().cloned());
+            } else {
+                work.push((child.clone(), false));
+            }
+        }
     }
-    batch
+    (batch, earlier)
 }
 
 /// Unparents in the caller where it may wait, else on the executor.
@@ -202,6 +208,10 @@ impl Withdrawal {
                     run_hook(Place::Hook, layer.name, root, || retract(&handle, &batch));
                 }
             }
+        }
+        // Whoever asked for this one is told that nothing reaches the whole subtree any more.
+        for withdrawal in self.earlier.iter().filter_map(Ticket::withdrawal) {
+            withdrawal.retract_if_needed();
         }
         // ORDERING: Release pairs with the Acquire in `is_ready`: step 2 sees all that step 1 has done.
         self.retracted.store(true, Ordering::Release);
