@@ -1,10 +1,15 @@
 //! Tests that span the crates: oracles, properties, threads.
 //!
-//! The library holds what several tests share: [`oracle`], which also is the program `oracle`, and [`rig`], a machine under observation.
+//! The library holds what several tests share: [`oracle`], which also is the program `oracle`; [`rig`], a machine under observation;
+//! [`stress`], which is the program `stress`; [`random`] and [`bounded`], which programs with a seed and a time limit have in common.
 
 pub mod oracle;
 pub mod rig;
 
+pub mod bounded;
+pub mod random;
+
+pub mod stress;
 
 /// The README's device, compiled and run.
 #[cfg(doctest)]
