@@ -130,7 +130,8 @@ impl VirtioGpuBuilder {
 /// The board maps [`regs`](Self::regs) and [`window`](Self::window); the property `window-base` tells the guest where the latter is. Guests
 /// reach everything by accesses to the address space. Commands run on the machine's executor.
 ///
-/// Unplugged, it drops the commands in hand; blobs end when the last view, mapping and pin of them does, and the renderer is told then.
+/// Unplugged, it drops the commands in hand; blobs end when the last view, mapping and pin of them does, the renderer is told then, and the
+/// device itself ends after them.
 ///
 /// ```
 /// use hw_virtio_gpu::VirtioGpu;

@@ -3,18 +3,27 @@
 use super::shared::Shared;
 use crate::gpu::MappingToken;
 use memory::{Backing, Offset, Priority, Region, RegionApi, RegionError, Size};
-use qom::layer::{create_with, machine_of};
+use parking_lot::Mutex;
+use qom::layer::{Hold, Holder, Reason, Target, create_with, machine_of, parent_of};
 use qom::{Child, Init, ObjectImpl, ObjectOps, RootObject};
 use std::sync::Arc;
 
-/// A blob in the host-visible window. A child of the device; withdrawn when it is unmapped; finalized when the last view, mapping and pin of its
+/// A blob on its way out holds its device.
+const LEAVING: Reason = Reason("a blob of it is not finalized");
+
+/// One blob in the host-visible window. A child of the device; withdrawn when it is unmapped; finalized when the last view, mapping and pin of its
 /// region has gone, and only then the renderer is told.
+///
+/// What regions do for their owners, a blob does for its device: while it is parented the device keeps it, from its withdrawal to its finalization
+/// it keeps the device. So the device's end, and the notification of it, say that nobody reaches any of its memory.
 pub struct HostBlob {
     object: RootObject,
     region: Child<Region>,
-    /// The device's shared state, which outlives the device object where a pin outlives it. It holds no handle to any object.
+    /// The device's shared state. It holds no handle to any object.
     shared: Option<Arc<Shared>>,
     token: MappingToken,
+    /// The device, from the withdrawal on.
+    device: Mutex<Option<Hold>>,
 }
 
 qom::object_type! { HostBlob("virtio-gpu-host-blob") { object: RootObject } }
@@ -27,13 +36,23 @@ impl ObjectImpl for HostBlob {
             region: Child::default(),
             shared: None,
             token: MappingToken(u64::MAX),
+            device: Mutex::default(),
         }
+    }
+
+    /// The device still is there: children are closed before their parents, and only then the tree lets go of any of them.
+    fn unparent(&self) {
+        let Ok(me) = self.pointer() else { return };
+        let hold = parent_of(&me).and_then(|gpu| Hold::new(&gpu, LEAVING, Holder::object(&me)));
+        *self.device.lock() = hold;
     }
 
     fn finalize(&self) {
         if let Some(shared) = &self.shared {
             shared.blob_finalized(self.token);
         }
+        let hold = self.device.lock().take();
+        drop(hold);
     }
 }
 
@@ -47,7 +66,7 @@ pub(super) fn place(
     len: u64,
     backing: &Backing,
 ) -> Result<Child<HostBlob>, RegionError> {
-    let gpu = qom::layer::Target::pointer(device)?;
+    let gpu = device.pointer()?;
     let machine = machine_of(&gpu);
     let bytes = backing.slice(0, len).map_err(|_| RegionError::Empty {
         what: "blob",
@@ -66,6 +85,7 @@ pub(super) fn place(
             region,
             shared: Some(shared.clone()),
             token,
+            device: Mutex::default(),
         }
     })?;
     made?;

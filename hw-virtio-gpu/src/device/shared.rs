@@ -1,7 +1,7 @@
 //! What the device object, its blobs and its bottom halves share: the core, the registers and the way to guest memory, under one lock.
 //!
-//! It holds no handle to any object (the device and the window are child handles), so it may outlive the device: a blob that somebody has
-//! pinned ends after the device, and the renderer is told then, not before.
+//! It holds no handle to any object (the device and the window are child handles), so it keeps nothing alive: a bottom half that comes late finds
+//! it gone, or not realized. A blob that somebody has pinned ends after the device's withdrawal, and the renderer is told then, not before.
 //!
 //! # Locks
 //!
