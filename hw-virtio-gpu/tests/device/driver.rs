@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes that works.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 /// Long enough for what must not happen to happen.
 pub(crate) const SHORT: Duration = Duration::from_millis(30);
 
@@ -16,7 +16,7 @@ pub(crate) const INDIRECT: u64 = 1 << 28;
 pub(crate) const EVENT_IDX: u64 = 1 << 29;
 pub(crate) const VERSION_1: u64 = 1 << 32;
 /// What Linux accepts.
-pub(crate) const LINUX: u64 = 0x13000_001b;
+pub(crate) const LINUX: u64 = 0x0001_3000_001b;
 
 pub(crate) mod reg {
     pub(crate) const DEVICE_FEATURES: u64 = 0x010;
@@ -210,7 +210,7 @@ impl Driver {
     /// Tells the device where a queue is.
     pub(crate) fn set_up(&self, queue: u32) {
         let ring = &self.rings[queue as usize];
-        self.poke(ring.desc, &[0; 0x5000]);
+        self.poke(ring.desc, &vec![0; 0x5000]);
         self.write(reg::QUEUE_SEL, queue);
         assert_eq!(self.read(reg::QUEUE_READY), 0);
         assert!(self.read(reg::QUEUE_NUM_MAX) >= u32::from(ring.size));
