@@ -206,7 +206,7 @@ impl Executor {
     }
 
     pub(crate) fn wake(&self) {
-        // Whether a withdrawal is ready is not under the lock. Whoever has looked at it is asleep once we have had the lock, and hears us.
+        // Whether a withdrawal is ready is not under this lock. Whoever has looked at it is asleep once we have had the lock, and hears us.
         drop(self.queue.lock());
         self.changed.notify_all();
         if let Some(wake) = &self.wake {

@@ -21,7 +21,6 @@ use crate::ticket::Ticket;
 use crate::tracker::Token;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One item of the teardown queue.
 pub(crate) struct Withdrawal {
@@ -37,8 +36,17 @@ pub(crate) struct Withdrawal {
     carries_storage: bool,
     /// Step 1 is left to whoever runs step 2, because a listener asked for the withdrawal.
     defer_retract: bool,
-    retracted: AtomicBool,
+    step_one: Mutex<StepOne>,
     pub(crate) token: Token,
+}
+
+/// How far step 1 is. Under a lock of its own, so that nobody begins it again while step 2 already may.
+#[derive(Default)]
+struct StepOne {
+    /// Threads that are in it.
+    inside: u32,
+    /// Whether one of them is through.
+    done: bool,
 }
 
 /// Why a withdrawal begins.
@@ -104,7 +112,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             ticket,
             carries_storage: cause != Cause::Unparent,
             defer_retract: context::depth(Place::Listener) > 0,
-            retracted: AtomicBool::new(false),
+            step_one: Mutex::default(),
             token: machine.tracker.token(),
         });
         withdrawal.ticket.leads_to(&withdrawal);
@@ -166,7 +174,8 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
     } else if let Some(withdrawal) = ticket.withdrawal() {
         // The thread that began it may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
         // done here, and is a no-op there.
-        withdrawal.retract_if_needed();
+        withdrawal.retract();
+        // Whoever leaves step 1 last lets step 2 run.
         machine.executor.wake();
     }
     Ok(ticket)
@@ -182,14 +191,21 @@ pub(crate) fn last_handle_dropped(object: &Arc<Object>) {
 
 impl Withdrawal {
     /// Step 1, unless it has been done.
-    fn retract_if_needed(&self) {
-        // ORDERING: Acquire, see `retract`.
-        if !self.retracted.load(Ordering::Acquire) {
-            self.retract();
+    fn retract(&self) {
+        {
+            let mut step = self.step_one.lock();
+            if step.done {
+                return;
+            }
+            step.inside += 1;
         }
+        self.run_retract_hooks();
+        let mut step = self.step_one.lock();
+        step.done = true;
+        step.inside -= 1;
     }
 
-    fn retract(&self) {
+    fn run_retract_hooks(&self) {
         let handle = MachineHandle(self.machine.clone());
         // A copy: two threads may be here at once.
         let batch = self.batch.lock().clone();
@@ -211,16 +227,14 @@ impl Withdrawal {
         }
         // Whoever asked for this one is told that nothing reaches the whole subtree any more.
         for withdrawal in self.earlier.iter().filter_map(Ticket::withdrawal) {
-            withdrawal.retract_if_needed();
+            withdrawal.retract();
         }
-        // ORDERING: Release pairs with the Acquire in `is_ready`: step 2 sees all that step 1 has done.
-        self.retracted.store(true, Ordering::Release);
     }
 
-    /// Whether step 2 may run: step 1 has been done, or is left to whoever runs step 2.
+    /// Whether step 2 may run: step 1 has been done, or is left to whoever runs step 2; and no thread is still in it.
     pub(crate) fn is_ready(&self) -> bool {
-        // ORDERING: Acquire, see `retract`.
-        self.defer_retract || self.retracted.load(Ordering::Acquire)
+        let step = self.step_one.lock();
+        step.inside == 0 && (step.done || self.defer_retract)
     }
 
     pub(crate) fn object_name(&self) -> &str {
@@ -230,7 +244,7 @@ impl Withdrawal {
     /// Steps 2 and 3, on a thread that is marked as the executor: what it calls may not wait.
     pub(crate) fn run(&self) {
         if self.defer_retract {
-            self.retract_if_needed();
+            self.retract();
         }
         let machine = &self.machine;
         let batch = std::mem::take(&mut *self.batch.lock());
