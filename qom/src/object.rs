@@ -11,6 +11,7 @@ use crate::property::Value;
 use crate::ticket::Ticket;
 use crate::tree::TreeKey;
 use downcast_rs::{DowncastSync, impl_downcast};
+use once_cell::sync::OnceCell;
 use std::any::TypeId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -137,9 +138,10 @@ pub struct Object {
     instance: OnceLock<Box<dyn Instance>>,
     complete: AtomicBool,
     pub(crate) edges: Edges,
-    pub(crate) withdrawal: OnceLock<Ticket>,
+    // Set in one thread and read in others with nothing else between them; a race detector sees through this crate's cell.
+    pub(crate) withdrawal: OnceCell<Ticket>,
     /// The path it had when it was withdrawn.
-    pub(crate) last_path: OnceLock<String>,
+    pub(crate) last_path: OnceCell<String>,
     /// Whether its finalizers have ended. By itself, so that whoever waits for that keeps no pointer to the object.
     pub(crate) ended: Arc<AtomicBool>,
 }
@@ -161,8 +163,8 @@ impl Object {
             instance: OnceLock::new(),
             complete: AtomicBool::new(false),
             edges: Edges::default(),
-            withdrawal: OnceLock::new(),
-            last_path: OnceLock::new(),
+            withdrawal: OnceCell::new(),
+            last_path: OnceCell::new(),
             ended: Arc::default(),
         })
     }

@@ -17,10 +17,6 @@ impl Random {
     }
 
     /// The next number.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator without an end, read by hand"
-    )]
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

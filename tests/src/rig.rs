@@ -187,6 +187,9 @@ impl Part {
     }
 
     /// Has each visit of `point` panic.
+    ///
+    /// # Panics
+    /// Not this call; the visits.
     pub fn panic_at(&self, point: Point) {
         self.on(point, move |_| panic!("{PLANNED} at {point:?}"));
     }

@@ -1,7 +1,7 @@
 //! What has been retired, and how many bytes of it there still are.
 //!
 //! ORDERING: `bytes` and `waiting` are a store-buffer pair: who frees bytes writes `bytes` and then reads `waiting`, who waits writes `waiting` and then
-//! reads `bytes`. Both are SeqCst, so at least one of the two sees the other and no wake-up is lost. `items` is a number for people.
+//! reads `bytes`. Both are `SeqCst`, so at least one of the two sees the other and no wake-up is lost. `items` is a number for people.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

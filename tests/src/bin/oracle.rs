@@ -22,5 +22,9 @@ fn main() -> ExitCode {
         }
     }
     println!("{report}");
-    if report.differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.differing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -45,7 +45,7 @@ pub struct Board {
 }
 
 /// Waits are bounded only to find what hangs.
-pub const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_mins(2);
 
 impl Board {
     /// Sets the machine up.

@@ -254,7 +254,9 @@ impl Card {
             Ok(_) if before || !is_withdrawn(self) => {}
             Ok(_) => {
                 for (place, generation) in gone {
-                    wiring.world.bury_all(place, generation, "unparented in a callback");
+                    wiring
+                        .world
+                        .bury_all(place, generation, "unparented in a callback");
                 }
             }
             Err(error) => wiring.world.failed("unparent in a callback", error),

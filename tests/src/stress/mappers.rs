@@ -258,7 +258,7 @@ impl Thread<'_> {
             if let Some(word) = leaf.bytes().and_then(|b| b.load_u64(0)).filter(|_| known) {
                 self.board.world.check_word(first, word, 0);
             }
-            black_box(leaf.region().map(|r| r.is_withdrawn()));
+            black_box(leaf.region().map(qom::Object::is_withdrawn));
         }
         self.did(Op::Snapshot);
     }

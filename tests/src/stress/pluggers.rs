@@ -201,7 +201,9 @@ impl Thread<'_> {
         }
         // It may have been reached meanwhile.
         for (place, generation) in gone_with(&board.world, slot, generation) {
-            board.world.bury_all(place, generation, "a realize that failed");
+            board
+                .world
+                .bury_all(place, generation, "a realize that failed");
         }
         board.check_hole(slot);
         if has_parent {
@@ -323,12 +325,11 @@ impl Thread<'_> {
         match outcome {
             // A device that a reader has unplugged is on its way: that thread may still be at it.
             Ok(Some(ticket)) if !ticket.is_done() => {
-                if let Err(error) = self.wait(&ticket) {
+                if let Err(error) = ticket.wait(LONG) {
                     board.world.failed("waiting for an unplug", error);
                 }
             }
-            Ok(_) => {}
-            Err(TreeError::Gone(_)) => {}
+            Ok(_) | Err(TreeError::Gone(_)) => {}
             Err(error) => return board.world.failed("unparent", error),
         }
         for (place, generation) in gone {
@@ -349,10 +350,6 @@ impl Thread<'_> {
             self.did(Op::WaitedFinal);
         }
         drop(kept);
-    }
-
-    fn wait(&self, ticket: &Ticket) -> Result<(), qom::WaitError> {
-        ticket.wait(LONG)
     }
 
     /// In one of the places where it may be called. Where it returns, nothing is reached any more.

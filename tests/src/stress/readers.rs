@@ -33,7 +33,7 @@ pub fn run(board: &Board, seed: u64, through_reader: bool) {
     }
 }
 
-impl<'b> Thread<'b> {
+impl Thread<'_> {
     fn step(&mut self) {
         let (addr, left) = Board::somewhere(&mut self.random);
         match self.random.below(100) {
@@ -233,7 +233,7 @@ impl<'b> Thread<'b> {
                     .tally()
                     .check(sorted, || format!("{range:?} lies before {next:#x}"));
                 next = range.span.last();
-                black_box(leaf.region().map(|r| r.id()));
+                black_box(leaf.region().map(qom::Object::id));
             }
         });
         self.did(Op::ViewWalk);

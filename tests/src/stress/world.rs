@@ -22,12 +22,15 @@ pub struct World {
     newest: Vec<AtomicU32>,
     buried: Vec<AtomicU32>,
     /// When the withdrawal of each generation had returned, by the clock.
-    graves: Mutex<HashMap<(u8, u32), (u32, &'static str)>>,
+    graves: Mutex<Graves>,
     clock: AtomicU32,
     /// Up to which generation all of a place have been buried.
     floors: Mutex<HashMap<u8, u32>>,
     ends: Mutex<Ends>,
 }
+
+/// By place and generation: the time, and how it ended.
+type Graves = HashMap<(u8, u32), (u32, &'static str)>;
 
 /// Who has been finalized.
 #[derive(Debug, Default)]
@@ -71,10 +74,10 @@ impl World {
     pub fn bury(&self, place: Place, generation: u32, how: &'static str) {
         let key = (place.0, generation);
         let mut graves = self.graves.lock();
-        if !graves.contains_key(&key) {
+        graves.entry(key).or_insert_with(|| {
             // ORDERING: AcqRel pairs with the Acquire in `now`: whoever reads a later time begins its access after the withdrawal returned.
-            graves.insert(key, (self.clock.fetch_add(1, Ordering::AcqRel), how));
-        }
+            (self.clock.fetch_add(1, Ordering::AcqRel), how)
+        });
         drop(graves);
         self.buried[usize::from(place.0)].fetch_max(generation, Ordering::AcqRel);
     }
@@ -98,7 +101,11 @@ impl World {
         let newest = self.buried.get(usize::from(place.0));
         // ORDERING: Acquire: what is newer than this has not been buried; the common case, without a lock.
         newest.is_some_and(|n| generation <= n.load(Ordering::Acquire))
-            && self.graves.lock().get(&(place.0, generation)).is_some_and(|(buried, _)| *buried < time)
+            && self
+                .graves
+                .lock()
+                .get(&(place.0, generation))
+                .is_some_and(|(buried, _)| *buried < time)
     }
 
     /// The same, for what an address shows.
@@ -109,7 +116,9 @@ impl World {
     /// Checks a word that was read at `addr` by an access that began at `time`.
     pub fn check_word(&self, addr: u64, word: u64, time: u32) {
         let Some((place, _)) = expected(addr) else {
-            return self.tally.violation(format_args!("{word:#018x} was read at {addr:#x}, where nothing ever is"));
+            return self.tally.violation(format_args!(
+                "{word:#018x} was read at {addr:#x}, where nothing ever is"
+            ));
         };
         match generation_at(addr, word) {
             Err(what) => self.tally.violation(what),
