@@ -6,37 +6,54 @@
 //! Source: QEMU's `MemReentrancyGuard`, whose flag is per device (and so refuses a second thread too).
 
 use qom::{Object, ObjectId};
-use std::cell::RefCell;
+use std::cell::Cell;
+
+/// How many owners may be on one thread's stack at once. More are refused: a chain of callbacks is as deep as the guest makes it, and a stack
+/// is not.
+const DEEPEST: usize = 32;
+
+/// The owners whose code this thread runs, outermost first.
+struct Calling {
+    owners: [Cell<ObjectId>; DEEPEST],
+    len: Cell<usize>,
+}
+
+impl Calling {
+    fn contains(&self, id: ObjectId) -> bool {
+        self.owners[..self.len.get()]
+            .iter()
+            .any(|owner| owner.get() == id)
+    }
+}
 
 thread_local! {
-    static CALLING: RefCell<Vec<ObjectId>> = const { RefCell::new(Vec::new()) };
+    // Plain cells: nothing to be destroyed, so that it works in the last destructor of a thread as well.
+    static CALLING: Calling = const {
+        Calling { owners: [const { Cell::new(ObjectId(0)) }; DEEPEST], len: Cell::new(0) }
+    };
 }
 
 /// Whether this thread is inside a callback of `owner`.
 #[inline]
 pub fn is_inside(owner: &Object) -> bool {
-    CALLING
-        .try_with(|c| c.borrow().contains(&owner.id()))
-        .unwrap_or(false)
+    CALLING.with(|c| c.contains(owner.id()))
 }
 
-/// Says that this thread runs code of `owner`, until the result is dropped. None: it does so already.
+/// Says that this thread runs code of `owner`, until the result is dropped. None: it does so already, or it runs the code of 32 others.
 #[inline]
 pub fn enter(owner: &Object) -> Option<Inside> {
     let id = owner.id();
-    CALLING
-        .try_with(|c| {
-            let mut c = c.borrow_mut();
-            if c.contains(&id) {
-                return None;
-            }
-            c.push(id);
-            Some(Inside {
-                _not_send: std::marker::PhantomData,
-            })
+    CALLING.with(|c| {
+        if c.contains(id) {
+            return None;
+        }
+        let len = c.len.get();
+        c.owners.get(len)?.set(id);
+        c.len.set(len + 1);
+        Some(Inside {
+            _not_send: std::marker::PhantomData,
         })
-        .ok()
-        .flatten()
+    })
 }
 
 /// A stay in an owner's code; belongs to its thread.
@@ -50,6 +67,6 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         // Stays end in the reverse order of their beginnings, as they are scopes of one thread.
-        let _ = CALLING.try_with(|c| c.borrow_mut().pop());
+        CALLING.with(|c| c.len.set(c.len.get().saturating_sub(1)));
     }
 }
