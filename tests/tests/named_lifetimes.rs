@@ -489,6 +489,37 @@ fn a_device_does_not_reach_its_own_registers() {
     rig.finish();
 }
 
+/// Each device's callback stores to the next one: the guest builds the chain, the library bounds it.
+#[test]
+fn a_chain_of_callbacks_has_an_end() {
+    let rig = Rig::new("chain");
+    let reached = Arc::new(Mutex::new(Vec::new()));
+    let cards: Vec<Ref<Dev>> = (0..40)
+        .map(|i| {
+            let card = rig.plug::<Dev>(&format!("card{i}"));
+            rig.show(&io::<Dev>(&card, i).unwrap(), u64::from(i));
+            let (space, log) = (rig.space.clone(), reached.clone());
+            card.part().on(Point::Write, move |_| {
+                let next = space.store(Gpa(u64::from(i + 1) * PAGE), 0u32, Attrs::default());
+                log.lock().unwrap().push((i, next));
+            });
+            card
+        })
+        .collect();
+    for _ in 0..2 {
+        rig.store(0, 0).unwrap();
+        let mut reached = std::mem::take(&mut *reached.lock().unwrap());
+        reached.reverse();
+        assert_eq!(reached.len(), 32, "{reached:?}");
+        assert_eq!(reached.pop(), Some((31, Err(MemTxError::ACCESS))));
+        assert!(reached.iter().all(|(_, next)| next.is_ok()));
+    }
+    for card in cards {
+        gone(&rig, card);
+    }
+    rig.finish();
+}
+
 #[test]
 fn a_machine_is_dropped_under_live_readers() {
     let rig = Rig::new("dropped");
