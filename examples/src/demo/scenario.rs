@@ -137,7 +137,10 @@ pub fn run(args: impl IntoIterator<Item = String>, out: &mut dyn Write) -> Resul
                 scenario.run(&mut stage)?;
             }
         }
-        [trace, files @ ..] if trace == "trace" && !files.is_empty() => {
+        [trace] if trace == "trace" => {
+            return Err(DemoError::Usage(format!("trace needs a file; {USAGE}")));
+        }
+        [trace, files @ ..] if trace == "trace" => {
             Traces::of(files.iter().map(PathBuf::from)).run(&mut stage)?;
         }
         [name] => {

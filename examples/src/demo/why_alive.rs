@@ -109,7 +109,7 @@ pub(super) fn run(stage: &mut Stage<'_>) -> Result<(), DemoError> {
         "Unplugged: a handle keeps the region, the region its owner",
     )?;
     let text: String = why.iter().map(ToString::to_string).collect();
-    for wanted in ["user handle", "withdrawn region", "/machine/hoarder/buffer"] {
+    for wanted in ["user handle", file!(), "/machine/hoarder/buffer"] {
         if !text.contains(wanted) {
             return Err(DemoError::differs(
                 "why-alive",
