@@ -182,18 +182,22 @@ fn walk(
     let mut result = MemTx::OK;
     let mut done: usize = 0;
     while done < len {
+        let rest = (len - done) as u64;
         let Some(at) = addr.checked_add(done as u64) else {
             // Beyond the last address there is nothing.
-            return result | MemTx::DECODE_ERROR;
+            return result | step(None, rest, done).result | MemTx::DECODE_ERROR;
         };
-        let rest = (len - done) as u64;
         let taken = if let Some((span, leaf)) = view.flat.get(at) {
             if attrs.is_memory_only() && leaf.core().kind != RegionKind::Ram {
-                if done == 0 {
-                    return MemTx::ACCESS_ERROR;
-                }
+                // What begins there is refused as a whole.
+                let most = if done == 0 {
+                    rest
+                } else {
+                    rest.min(left_of(span.last(), at))
+                };
+                let _ = step(None, most, done).result;
                 Step {
-                    len: rest.min(left_of(span.last(), at)),
+                    len: most,
                     result: MemTx::ACCESS_ERROR,
                 }
             } else {
@@ -237,8 +241,9 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
             };
             return Step { len: n, result };
         }
+        let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
         if let Some(offset) = callback_offset(leaf, offset, false) {
-            let size = chunk(leaf, offset, most);
+            let size = chunk(leaf, offset, most.min(left));
             let (value, result) = call_read(leaf, offset, size, Endian::Little, attrs);
             let n = usize::from(size);
             part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
@@ -247,7 +252,6 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
                 result,
             }
         } else {
-            let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
             zeroes(buf, done, most.min(left), MemTx::DECODE_ERROR)
         }
     })
@@ -271,8 +275,9 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             };
             return Step { len: n, result };
         }
+        let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
         if let Some(offset) = callback_offset(leaf, offset, true) {
-            let size = chunk(leaf, offset, most);
+            let size = chunk(leaf, offset, most.min(left));
             let mut value = [0; 8];
             value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
             let result = call_write(
@@ -288,7 +293,6 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
                 result,
             }
         } else {
-            let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
             Step {
                 len: most.min(left),
                 result: MemTx::DECODE_ERROR,
