@@ -1,7 +1,7 @@
 //! Tests that span the crates: oracles, properties, threads.
 //!
 //! The library holds what several tests share: [`oracle`], which also is the program `oracle`; [`rig`], a machine under observation;
-//! [`stress`], which is the program `stress`; [`random`] and [`bounded`], which programs with a seed and a time limit have in common.
+//! [`stress`], which is the program `stress`; [`bytewise`], memory as a guest sees it; [`random`] and [`bounded`], which programs with a seed and a time limit have in common.
 
 pub mod oracle;
 pub mod rig;
@@ -9,6 +9,7 @@ pub mod rig;
 pub mod bounded;
 pub mod random;
 
+pub mod bytewise;
 pub mod stress;
 
 /// The README's device, compiled and run.
