@@ -617,9 +617,8 @@ impl World {
                 drop(guard);
                 ticket
             }
-            How::ForgetTicket => weak.unparent().map(|ticket| {
+            How::ForgetTicket => weak.unparent().inspect(|ticket| {
                 std::mem::forget(ticket.clone());
-                ticket
             }),
             How::TwoThreads(other) => {
                 let other = usize::from(other) % self.owners.len();

@@ -111,8 +111,11 @@ fn a_worker_that_adds_regions_loses_against_the_withdrawal() {
                     match rig.space.map(&card, Gpa(made * PAGE), 8, Intent::Read) {
                         Ok(mapping) => std::mem::forget(mapping),
                         // Shown by a view that is not published any more, or in a withdrawn name.
-                        Err(MapError::NotRam { .. } | MapError::Withdrawn { .. }) => {}
-                        Err(MapError::Holder(TreeError::ParentWithdrawn { .. })) => {}
+                        Err(
+                            MapError::NotRam { .. }
+                            | MapError::Withdrawn { .. }
+                            | MapError::Holder(TreeError::ParentWithdrawn { .. }),
+                        ) => {}
                         Err(error) => panic!("{error}"),
                     }
                 }

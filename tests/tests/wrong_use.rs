@@ -220,7 +220,7 @@ fn sizes_and_lengths() {
     names(&SizeOverflow(over), &["0x1", "2^64"]);
     assert!(matches!(
         Backing::anonymous(0),
-        Err(BackingError::ZeroLength { .. })
+        Err(BackingError::ZeroLength)
     ));
     assert!(matches!(
         Backing::anonymous(u64::MAX),
@@ -464,13 +464,13 @@ impl ObjectImpl for Hasty {
         let mut note = |what, text: String| refused.push((what, text));
         match system.add_subregion(Offset(0), &own, Priority(0)) {
             Err(error @ RegionError::DuringInit { .. }) => {
-                note("foreign container", error.to_string())
+                note("foreign container", error.to_string());
             }
             other => panic!("{other:?}"),
         }
         match own.add_subregion(Offset(0), &system, Priority(0)) {
             Err(error @ RegionError::DuringInit { .. }) => {
-                note("foreign region", error.to_string())
+                note("foreign region", error.to_string());
             }
             other => panic!("{other:?}"),
         }
@@ -674,6 +674,15 @@ impl Listener for Closer {
     }
 }
 
+/// A listener that others keep too.
+struct Shared(Arc<Closer>);
+impl Listener for Shared {
+    type Owner = Plain;
+    fn region_add(&self, owner: &Plain, cx: &Commit<'_>, section: Section<'_>) {
+        self.0.region_add(owner, cx, section);
+    }
+}
+
 #[test]
 fn what_ends_in_a_listener_ends_after_it() {
     let rig = Rig::new("closer");
@@ -692,13 +701,6 @@ fn what_ends_in_a_listener_ends_after_it() {
         last: Mutex::new(None),
     };
     let closer = Arc::new(closer);
-    struct Shared(Arc<Closer>);
-    impl Listener for Shared {
-        type Owner = Plain;
-        fn region_add(&self, owner: &Plain, cx: &Commit<'_>, section: Section<'_>) {
-            self.0.region_add(owner, cx, section);
-        }
-    }
     let listening = rig.space.listen(&owner, Shared(closer.clone())).unwrap();
     *closer.space.lock().unwrap() = Some(second.clone());
     *closer.last.lock().unwrap() = Some(lone);
