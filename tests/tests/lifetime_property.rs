@@ -987,7 +987,7 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, max_shrink_time: 60_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everything_ends_once_and_in_order(

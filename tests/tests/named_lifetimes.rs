@@ -623,6 +623,30 @@ fn a_second_withdrawal_returns_when_nothing_reaches_the_object() {
     rig.finish();
 }
 
+/// The mark alone stops callbacks: a transaction that is open shows the old view until its end.
+#[test]
+fn a_withdrawn_device_that_is_still_shown_is_not_called() {
+    let rig = Rig::new("marked");
+    let card = rig.plug::<Dev>("card");
+    rig.show(&io::<Dev>(&card, 1).unwrap(), 0);
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = calls.clone();
+    card.part().on(Point::Read, move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    memory::transaction(&rig.machine, |_| {
+        assert_eq!(rig.load(0), Ok(1));
+        card.unparent().unwrap();
+        let view = rig.space.enter();
+        assert!(view.view().find(Gpa(0)).is_some(), "it is shown");
+        assert_eq!(rig.load(0), Err(MemTxError::DECODE));
+    })
+    .unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    gone(&rig, card);
+    rig.finish();
+}
+
 #[test]
 fn hooks_of_a_dying_object_get_no_handle_to_it() {
     let rig = Rig::new("dying");
