@@ -19,7 +19,8 @@ enum Step {
 fn address() -> impl Strategy<Value = u64> {
     prop_oneof![
         3 => Just(0u64),
-        8 => 0u64..24,
+        6 => (0u64..6).prop_map(|n| n * 4),
+        3 => 0u64..24,
         1 => (u64::MAX - 20)..=u64::MAX,
         1 => Just(1u64 << 63),
     ]
@@ -28,56 +29,65 @@ fn address() -> impl Strategy<Value = u64> {
 fn size() -> impl Strategy<Value = u128> {
     prop_oneof![
         1 => Just(0u128),
-        8 => 1u128..24,
+        6 => (1u128..6).prop_map(|n| n * 4),
+        3 => 1u128..24,
         1 => Just(1u128 << 63),
         1 => (1u128 << 64) - 12..=(1u128 << 64) - 2,
-        3 => Just(1u128 << 64),
+        1 => Just(1u128 << 64),
     ]
 }
 
-fn region(id: usize) -> impl Strategy<Value = Region> {
+/// Small regions at the low ids; above `leaves` mostly containers that are large enough for several.
+fn region(id: usize, leaves: usize) -> impl Strategy<Value = Region> {
     let alias =
         (0..id.max(1), address()).prop_map(|(target, offset)| Kind::Alias { target, offset });
-    let plain = prop_oneof![
-        4 => Just(Kind::Container),
-        3 => Just(Kind::Ram),
+    let seen = prop_oneof![
+        4 => Just(Kind::Ram),
         1 => Just(Kind::Rom),
-        1 => Just(Kind::Io),
+        2 => Just(Kind::Io),
         1 => Just(Kind::Reservation),
         1 => any::<bool>().prop_map(Kind::Romd),
     ];
-    let kind = if id == 0 {
-        plain.boxed()
+    let large = prop_oneof![2 => 24u128..80, 2 => Just(1u128 << 64), 1 => size()];
+    let (kind, size) = if id == 0 {
+        (seen.boxed(), size().boxed())
+    } else if id < leaves {
+        (prop_oneof![2 => seen, 1 => alias].boxed(), size().boxed())
     } else {
-        prop_oneof![2 => plain, 1 => alias].boxed()
-    };
-    let seldom = || prop::bool::weighted(0.12);
-    (
-        kind,
-        size(),
-        seldom(),
-        seldom(),
-        prop::bool::weighted(0.25),
-        seldom(),
-    )
-        .prop_map(
-            |(kind, size, readonly, nonvolatile, unmergeable, disabled)| Region {
-                readonly: readonly || kind == Kind::Rom,
-                nonvolatile,
-                unmergeable,
-                enabled: !disabled,
-                ..Region::new(kind, size)
-            },
+        (
+            prop_oneof![5 => Just(Kind::Container), 1 => seen, 1 => alias].boxed(),
+            large.boxed(),
         )
+    };
+    let seldom = || prop::bool::weighted(0.06);
+    let unmergeable = prop::bool::weighted(0.2);
+    (kind, size, seldom(), seldom(), unmergeable, seldom()).prop_map(
+        |(kind, size, readonly, nonvolatile, unmergeable, disabled)| Region {
+            readonly: readonly || kind == Kind::Rom,
+            nonvolatile,
+            unmergeable,
+            enabled: !disabled,
+            ..Region::new(kind, size)
+        },
+    )
+}
+
+/// A region above `child`, most often one of the last.
+fn parent(child: usize, count: usize) -> impl Strategy<Value = usize> {
+    let last = (count * 3 / 5).max(child + 1)..count;
+    prop_oneof![3 => Just(count - 1), 3 => last, 1 => child + 1..count]
 }
 
 fn op(regions: usize) -> impl Strategy<Value = Op> {
     let r = move || 0..regions;
-    let add = (r(), r(), address(), -1i32..2);
+    let up = (0..regions - 1).prop_flat_map(move |child| (parent(child, regions), Just(child)));
+    let pair = prop_oneof![4 => up, 1 => (r(), r())];
+    let on = || prop::bool::weighted(0.8);
+    let add = (pair, address(), -1i32..2);
     prop_oneof![
-        12 => add.prop_map(|(parent, child, offset, priority)| Op::Add { parent, child, offset, priority }),
-        4 => (r(), r()).prop_map(|(parent, child)| Op::Del { parent, child }),
-        3 => (r(), any::<bool>()).prop_map(|(r, to)| Op::SetEnabled(r, to)),
+        12 => add.prop_map(|((parent, child), offset, priority)| Op::Add { parent, child, offset, priority }),
+        8 => (r(), r()).prop_map(|(parent, child)| Op::Del { parent, child }),
+        3 => (r(), on()).prop_map(|(r, to)| Op::SetEnabled(r, to)),
         3 => (r(), size()).prop_map(|(r, to)| Op::SetSize(r, to)),
         3 => (r(), address()).prop_map(|(r, to)| Op::SetAddress(r, to)),
         1 => (r(), any::<bool>()).prop_map(|(r, to)| Op::SetReadonly(r, to)),
@@ -97,16 +107,46 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (3usize..13).prop_flat_map(|count| {
-        let regions: Vec<_> = (0..count).map(region).collect();
+    (4usize..14).prop_flat_map(|count| {
+        let regions: Vec<_> = (0..count).map(|id| region(id, count * 3 / 5)).collect();
         let step = prop_oneof![
-            14 => op(count).prop_map(Step::Do),
+            24 => op(count).prop_map(Step::Do),
             2 => (0u64..3, 0..count).prop_map(|(space, root)| Step::Attach(space, root)),
             1 => (0u64..3).prop_map(Step::Detach),
         ];
-        let first = prop::collection::vec(step.clone(), 4..30);
+        // At first most regions go somewhere above them, so that there is something to see.
+        let places: Vec<_> = (0..count - 1)
+            .map(|child| {
+                (parent(child, count), address(), -1i32..2).prop_map(
+                    move |(parent, offset, priority)| {
+                        Step::Do(Op::Add {
+                            parent,
+                            child,
+                            offset,
+                            priority,
+                        })
+                    },
+                )
+            })
+            .collect();
+        let spaces = (0..count, 0..count).prop_map(move |(one, two)| {
+            [count - 1, one, two]
+                .into_iter()
+                .zip(0..)
+                .map(|(root, space)| Step::Attach(space, root))
+                .collect()
+        });
+        let first = (places.prop_shuffle(), spaces, 0usize..3).prop_map(
+            |(mut places, mut spaces, left): (Vec<Step>, Vec<Step>, usize)| {
+                places.truncate(places.len() - left);
+                spaces.append(&mut places);
+                spaces
+            },
+        );
         let rest = prop::collection::vec(prop::collection::vec(step, 1..5), 4..24);
-        (regions, first, rest).prop_map(|(regions, first, mut transactions)| {
+        (regions, first, rest).prop_map(|(mut regions, first, mut transactions)| {
+            let root = Region::new(Kind::Container, 1 << 64);
+            *regions.last_mut().expect("there are some") = root;
             transactions.insert(0, first);
             Case {
                 regions,
@@ -350,7 +390,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn damaged_windows_show_what_a_full_rendering_shows(case in case()) {
         check(&case)?;

@@ -268,36 +268,167 @@ fn bus_masters_share_one_view() {
     assert!(is_shared(&views, 6));
 }
 
-/// A sibling that covers nothing ends the shortcut, and its going restores it, though nothing is seen.
+/// A sibling that covers nothing ends the shortcut, and its going restores it, though nothing is seen:
+/// also for spaces that come by way of aliases and containers.
 #[test]
 fn sharing_follows_what_nobody_sees() {
     let mut topology = Topology::new();
-    let inner = topology.insert(RegionSpec::ram(Size::new(0x1000))).unwrap();
-    let window = topology
-        .insert(RegionSpec::alias(inner, Offset(0), Size::MAX))
-        .unwrap();
+    let ram = RegionSpec::ram(Size::new(0x1000));
+    let inner = topology.insert(ram).unwrap();
+    let mut roots = vec![inner];
     let outer = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    add(
+        &mut topology,
+        outer,
+        RegionSpec::alias(inner, Offset(0), Size::MAX),
+        0,
+        0,
+    );
+    roots.push(outer);
+    for around in [
+        RegionSpec::alias(outer, Offset(0), Size::MAX),
+        RegionSpec::container(Size::MAX),
+    ] {
+        roots.push(topology.insert(around).unwrap());
+    }
     topology
-        .add_subregion(outer, window, Offset(0), Priority(0))
+        .add_subregion(roots[3], roots[2], Offset(0), Priority(0))
         .unwrap();
-    let nothing = add(&mut topology, outer, RegionSpec::ram(Size::ZERO), 0, 0);
-    topology.attach_root(SpaceKey(0), inner).unwrap();
-    topology.attach_root(SpaceKey(1), outer).unwrap();
+    let nothing = add(
+        &mut topology,
+        outer,
+        RegionSpec {
+            size: Size::ZERO,
+            ..ram
+        },
+        0,
+        0,
+    );
+    for (space, &root) in (0..).zip(&roots) {
+        topology.attach_root(SpaceKey(space), root).unwrap();
+    }
+    let mut views = Views::new();
+    let mut commit = |topology: &mut Topology| {
+        let pending = topology.take_pending();
+        views.commit(topology, pending, |_| ());
+        let view = |space| views.view(SpaceKey(space)).cloned();
+        let first = view(0).unwrap();
+        let shared: Vec<bool> = (1..)
+            .map_while(view)
+            .map(|one| one.is_same(&first))
+            .collect();
+        let outers: Vec<_> = (1..).map_while(view).collect();
+        assert!(outers.windows(2).all(|pair| pair[0].is_same(&pair[1])));
+        assert!(shared.windows(2).all(|pair| pair[0] == pair[1]));
+        shared[0]
+    };
+    assert!(!commit(&mut topology));
+    let mut next = 4;
+    for by_enabling in [true, false] {
+        if by_enabling {
+            topology.set_enabled(nothing, false).unwrap();
+        } else {
+            topology.del_subregion(outer, nothing).unwrap();
+        }
+        assert!(commit(&mut topology));
+        if by_enabling {
+            topology.set_enabled(nothing, true).unwrap();
+        } else {
+            topology
+                .add_subregion(outer, nothing, Offset(0), Priority(0))
+                .unwrap();
+        }
+        commit(&mut topology);
+        // Whoever comes to the same view root later shares with those that came to it unseen.
+        topology.attach_root(SpaceKey(next), outer).unwrap();
+        next += 1;
+        commit(&mut topology);
+        // What changes from here on they see each for themselves.
+        topology.set_nonvolatile(inner, by_enabling).unwrap();
+        assert!(!commit(&mut topology));
+    }
+}
+
+/// A space that joins a view takes over ranges that merged with what it had.
+#[test]
+fn joining_a_view_tells_of_ranges_that_merge_at_the_edge() {
+    let mut topology = Topology::new();
+    let ram = topology.insert(RegionSpec::ram(Size::new(0x3000))).unwrap();
+    let system = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    topology
+        .add_subregion(system, ram, Offset(0), Priority(0))
+        .unwrap();
+    add(
+        &mut topology,
+        system,
+        RegionSpec::io(Size::new(0x10)),
+        0x1_0000,
+        0,
+    );
+    let own = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+    add(
+        &mut topology,
+        own,
+        RegionSpec::alias(system, Offset(0), Size::MAX),
+        0,
+        0,
+    );
+    let covers =
+        [0, 0x1000].map(|at| add(&mut topology, own, RegionSpec::io(Size::new(0x800)), at, 1));
+    topology.attach_root(SpaceKey(0), system).unwrap();
+    topology.attach_root(SpaceKey(1), own).unwrap();
     let mut views = Views::new();
     let pending = topology.take_pending();
     views.commit(&topology, pending, |_| ());
-    let shared = |views: &Views<()>| {
-        views
-            .view(SpaceKey(0))
-            .unwrap()
-            .is_same(views.view(SpaceKey(1)).unwrap())
-    };
-    assert!(!shared(&views));
-    topology.del_subregion(outer, nothing).unwrap();
+    for cover in covers {
+        topology.del_subregion(own, cover).unwrap();
+    }
     let pending = topology.take_pending();
     let changes = views.commit(&topology, pending, |_| ());
-    assert!(changes.iter().all(|change| change.difference.is_empty()));
-    assert!(shared(&views));
+    assert_eq!(changes.len(), 1);
+    let ends = |list: &[(FlatRange, ())]| -> Vec<(u64, u64)> {
+        list.iter()
+            .map(|(range, ())| (range.span.first(), range.span.last()))
+            .collect()
+    };
+    let gone = [
+        (0, 0x7ff),
+        (0x800, 0xfff),
+        (0x1000, 0x17ff),
+        (0x1800, 0x2fff),
+    ];
+    assert_eq!(ends(&changes[0].difference.removed), gone);
+    assert_eq!(ends(&changes[0].difference.added), [(0, 0x2fff)]);
+}
+
+/// Two windows side by side show one range, but of unmergeable memory two.
+#[test]
+fn windows_side_by_side_merge_unless_forbidden() {
+    for unmergeable in [false, true] {
+        let mut topology = Topology::new();
+        let spec = RegionSpec {
+            unmergeable,
+            ..RegionSpec::ram(Size::new(0x2000))
+        };
+        let ram = topology.insert(spec).unwrap();
+        let root = topology.insert(RegionSpec::container(Size::MAX)).unwrap();
+        topology.attach_root(SpaceKey(0), root).unwrap();
+        let mut views = Views::new();
+        for at in [0, 0x1000] {
+            add(
+                &mut topology,
+                root,
+                RegionSpec::alias(ram, Offset(at), Size::new(0x1000)),
+                at,
+                0,
+            );
+            let pending = topology.take_pending();
+            views.commit(&topology, pending, |_| ());
+        }
+        let ranges = if unmergeable { 2 } else { 1 };
+        assert_eq!(render_full(&topology, Some(root)).len(), ranges);
+        assert_eq!(views.view(SpaceKey(0)).unwrap().len(), ranges);
+    }
 }
 
 /// What is hidden is not looked into, however much of it there is.

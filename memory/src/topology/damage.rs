@@ -115,7 +115,6 @@ impl Topology {
     /// Damages every address at which `region` may show at this moment, through containers and alias
     /// windows, in every address space. Taken before and after each change.
     pub(super) fn damage(&mut self, region: RegionKey) {
-        self.touch(region);
         let Some(extent) = self.node(region).extent() else {
             return;
         };
@@ -155,11 +154,15 @@ impl Topology {
         }
     }
 
-    /// Notes every root whose view root may lead through `region` at this moment, damaged or not: a
-    /// region that covers nothing can still be the reason why a shortcut ends.
-    pub(super) fn touch(&mut self, region: RegionKey) {
+    /// Notes every root whose view root may lead to `container` at this moment, which is about to gain
+    /// an enabled subregion, or just lost one: even one that covers nothing, and so damages nothing, can
+    /// be the reason why the way to the view root ends here.
+    pub(super) fn touch_container(&mut self, container: RegionKey) {
+        if self.node(container).children.enabled > 1 {
+            return;
+        }
         let mut forks = Vec::new();
-        let mut next = Some(region);
+        let mut next = Some(container);
         while let Some(key) = next {
             let node = self.node(key);
             if !node.spaces.is_empty() {
@@ -175,13 +178,6 @@ impl Topology {
                 }
             }
             next = next.or_else(|| forks.pop());
-        }
-    }
-
-    /// The same for a container that is about to gain or lose an enabled subregion, or just did.
-    pub(super) fn touch_container(&mut self, container: RegionKey) {
-        if self.node(container).children.enabled <= 1 {
-            self.touch(container);
         }
     }
 }

@@ -121,7 +121,6 @@ impl Topology {
         self.with_children(container, child, |children, node| {
             children.add(child, node, order);
         });
-        self.touch_container(container);
         if enabled {
             self.damage(child);
             if self.node(container).enabled {
@@ -142,7 +141,6 @@ impl Topology {
                 self.count();
             }
         }
-        self.touch_container(container);
         self.with_children(container, child, |children, node| {
             children.remove(child, node, order);
         });

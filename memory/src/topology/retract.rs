@@ -69,6 +69,5 @@ impl Topology {
             offset,
         };
         self.narrow(alias, self.node(target).paths);
-        self.touch(alias);
     }
 }

@@ -146,8 +146,7 @@ impl Topology {
         Ok(())
     }
 
-    /// A change that leaves the region's place alone, so that one damage covers before and after; but
-    /// a shortcut may begin or end at it.
+    /// A change that leaves the region's place alone, so that one damage covers before and after.
     fn set_value(&mut self, region: RegionKey, change: impl FnOnce(&mut Node)) {
         self.damage(region);
         change(self.node_mut(region));

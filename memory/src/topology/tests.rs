@@ -300,6 +300,22 @@ fn retraction_cuts_every_edge_and_happens_once() {
 }
 
 #[test]
+fn every_alias_of_a_retracted_region_is_damaged() {
+    let mut topology = Topology::new();
+    let root = container(&mut topology);
+    let page = ram(&mut topology, 0x1000);
+    for at in [0, 0x4000, 0x8000] {
+        let window = alias(&mut topology, page, 0, 0x1000);
+        add(&mut topology, root, window, at).unwrap();
+    }
+    topology.attach_root(ROOT, root).unwrap();
+    topology.take_pending();
+    topology.retract(&[page]);
+    let seen = [0, 0x4000, 0x8000].map(|at| span(at, at + 0xfff));
+    assert_eq!(damage(&mut topology, root), seen);
+}
+
+#[test]
 fn spaces_resolve_only_over_regions_that_lose_nothing() {
     let mut topology = Topology::new();
     let system = container(&mut topology);
