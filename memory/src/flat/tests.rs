@@ -323,8 +323,7 @@ fn sharing_follows_what_nobody_sees() {
         shared[0]
     };
     assert!(!commit(&mut topology));
-    let mut next = 4;
-    for by_enabling in [true, false] {
+    for (space, by_enabling) in [(4, true), (5, false)] {
         if by_enabling {
             topology.set_enabled(nothing, false).unwrap();
         } else {
@@ -340,8 +339,7 @@ fn sharing_follows_what_nobody_sees() {
         }
         commit(&mut topology);
         // Whoever comes to the same view root later shares with those that came to it unseen.
-        topology.attach_root(SpaceKey(next), outer).unwrap();
-        next += 1;
+        topology.attach_root(SpaceKey(space), outer).unwrap();
         commit(&mut topology);
         // What changes from here on they see each for themselves.
         topology.set_nonvolatile(inner, by_enabling).unwrap();

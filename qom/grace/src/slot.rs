@@ -133,11 +133,13 @@ impl Slot {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `close`: who sees it sees a domain that is gone.
         self.closed.load(Ordering::Acquire)
     }
 
     /// The slot's thread is the caller, as seen by a forked child: it is the one thread that lives on.
     pub(crate) fn inherit(&self) {
+        // ORDERING: Relaxed: its own thread writes it, and a forked child, where no other thread is, reads it.
         self.generation.store(fork::generation(), Ordering::Relaxed);
     }
 
@@ -154,6 +156,7 @@ impl Slot {
             name: owner.name,
             thread: owner.thread,
             waited_for: None,
+            // ORDERING: Relaxed: for messages.
             thread_ended: self.ended.load(Ordering::Relaxed),
         }
     }
@@ -230,12 +233,14 @@ impl<'a> MySlot<'a> {
 
     fn pin(self, engine: &dyn Engine) {
         let mut pinned = self.slot.own.pinned.borrow_mut();
+        // ORDERING: Relaxed: its own thread wrote it.
         if self.slot.attached.load(Ordering::Relaxed) != fork::generation() {
             // The handle belongs to the parent's collector, with all that was going on in it; nothing of it is touched.
             std::mem::forget(std::mem::replace(&mut pinned.handle, engine.attach()));
         }
         let pin = pinned.handle.as_ref().map(LocalHandle::pin);
         pinned.pin = pin;
+        // ORDERING: Release: the pin is stored before it; pairs with the Acquire in `is_pinned_elsewhere`.
         self.slot
             .attached
             .store(fork::generation(), Ordering::Release);
@@ -277,6 +282,7 @@ impl<'a> MySlot<'a> {
 
     /// Notes that the thread has ended, for those who ask who holds a section.
     pub(crate) fn mark_ended(self) {
+        // ORDERING: Relaxed: for messages.
         self.slot.ended.store(true, Ordering::Relaxed);
     }
 
@@ -347,6 +353,7 @@ impl Registry {
     /// How many threads have a slot.
     pub(crate) fn taken(&self) -> u64 {
         let slots = self.slots.lock();
+        // ORDERING: Relaxed: a number for people.
         slots
             .iter()
             .map(|slot| u64::from(slot.taken.load(Ordering::Relaxed)))
@@ -369,6 +376,7 @@ impl Registry {
     pub(crate) fn disinherit(&self) {
         let slots = self.slots.lock();
         for slot in slots.iter() {
+            // ORDERING: Relaxed: this is a forked child, in which no other thread is.
             if slot.generation.load(Ordering::Relaxed) == fork::generation() {
                 continue;
             }
@@ -384,6 +392,7 @@ impl Registry {
             if let Ok(mut pinned) = own.pinned.try_borrow_mut() {
                 std::mem::forget(std::mem::take(&mut *pinned));
                 drop(pinned);
+                // ORDERING: Release: the next owner sees the cells as they are left here; pairs with the claim's Acquire.
                 slot.taken.store(false, Ordering::Release);
             }
         }
@@ -392,6 +401,7 @@ impl Registry {
     /// The domain is gone: threads may forget their slots.
     pub(crate) fn close(&self) {
         for slot in self.slots.lock().iter() {
+            // ORDERING: Release pairs with the Acquire in `is_closed`.
             slot.closed.store(true, Ordering::Release);
         }
     }
