@@ -269,7 +269,7 @@ impl Model {
             at.zip(offset)
                 .is_some_and(|(at, offset)| self.shown(at) == Some(Shown { offset, ..shown }))
         };
-        usize::try_from((0..8).take_while(|&i| same(i)).count()).unwrap_or(8)
+        (0..8).take_while(|&i| same(i)).count()
     }
 
     /// The byte that is read or written without a callback.
@@ -372,9 +372,10 @@ impl Model {
                 result |= MemTx::DECODE_ERROR;
                 continue;
             };
-            let bytes = match &mut self.nodes[shown.region].kind {
-                Kind::Ram { bytes: Some(bytes) } | Kind::RomDevice { bytes, .. } => bytes,
-                _ => continue,
+            let (Kind::Ram { bytes: Some(bytes) } | Kind::RomDevice { bytes, .. }) =
+                &mut self.nodes[shown.region].kind
+            else {
+                continue;
             };
             let place = usize::try_from(shown.offset).ok();
             if let Some(place) = place.and_then(|p| bytes.get_mut(p)) {

@@ -82,7 +82,7 @@ impl ObjectImpl for Card {
     fn init(cx: &mut Init<'_>) -> Self {
         let bar = Region::container("bar", Size::new(BAR_BYTES))
             .create(cx.object())
-            .unwrap_or_else(ends_init);
+            .unwrap_or_else(|error| ends_init(&error));
         let regs = Region::io("regs", Size::new(REGS_BYTES), Regs)
             .rules(AccessRules {
                 endian: Endian::Little,
@@ -90,9 +90,9 @@ impl ObjectImpl for Card {
                 implemented: SizeRange::new(1, 8),
             })
             .create(cx.object())
-            .unwrap_or_else(ends_init);
+            .unwrap_or_else(|error| ends_init(&error));
         bar.add_subregion(Offset(0), &regs, Priority(0))
-            .unwrap_or_else(ends_init);
+            .unwrap_or_else(|error| ends_init(&error));
         Self {
             device: cx.parent(),
             bar,
@@ -137,7 +137,7 @@ impl ObjectImpl for Card {
 }
 
 /// No region can be had: the machine is closing. Ends the init as a panic does, without its noise.
-fn ends_init<T>(error: RegionError) -> T {
+fn ends_init<T>(error: &RegionError) -> T {
     std::panic::resume_unwind(Box::new(error.to_string()))
 }
 
