@@ -18,6 +18,7 @@ use crate::host::{Backing, VolatileBytes};
 use crate::space::{AddressSpace, SpaceGuard};
 use bounce::bounce;
 use found::{check_machines, find_ram};
+use parking_lot::Mutex;
 use qom::grace::Published;
 use qom::layer::{self, Hold, Holder, Pointer, Reason};
 use qom::{Handle, HandleId, Object};
@@ -45,6 +46,8 @@ enum Mapped {
 
 pub(crate) struct MappingInner {
     mapped: Published<Mapped>,
+    /// Held while the mapping ends: who finds it ended finds its bytes gone, too.
+    ending: Mutex<()>,
     ended: AtomicBool,
     what: String,
     holder: Weak<Object>,
@@ -61,7 +64,8 @@ pub(crate) struct MappingInner {
 impl MappingInner {
     /// Ends the mapping once; true: this call did it.
     fn end(&self, as_what: Mapped) -> bool {
-        // ORDERING: AcqRel: one of several closers wins, and its store below is the last.
+        let _ending = self.ending.lock();
+        // ORDERING: AcqRel: pairs with the Acquire of those who ask without the lock.
         if self.ended.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -204,6 +208,7 @@ impl Mapping {
         };
         let inner = Arc::new(MappingInner {
             mapped: Published::new(space.machine().domain(), Arc::new(mapped)),
+            ending: Mutex::new(()),
             ended: AtomicBool::new(false),
             what,
             holder: Arc::downgrade(holder),
@@ -341,7 +346,9 @@ impl Mapping {
             }
         };
         if !inner.end(Mapped::Unmapped) {
-            return Err(inner.unmapped());
+            // Somebody was faster; the mapping says what came of it.
+            let ended = self.bytes(&inner.space.enter()).err();
+            return Err(ended.unwrap_or_else(|| inner.unmapped()));
         }
         if let (Some(holder), Some(id)) = (inner.holder.upgrade(), inner.handle.get()) {
             layer::forget_opened(&holder, *id);

@@ -47,6 +47,8 @@ struct StepOne {
     inside: u32,
     /// Whether one of them is through.
     done: bool,
+    /// Whether one of them was so outside a transaction of its own: what was cut is committed.
+    settled: bool,
 }
 
 /// Why a withdrawal begins.
@@ -190,11 +192,13 @@ pub(crate) fn last_handle_dropped(object: &Arc<Object>) {
 }
 
 impl Withdrawal {
-    /// Step 1, unless it has been done.
+    /// Step 1, unless it has been done. What was done inside a transaction takes effect when that commits; doing it once more from outside
+    /// changes nothing and waits for the commit.
     fn retract(&self) {
+        let in_transaction = context::depth(Place::Transaction) > 0;
         {
             let mut step = self.step_one.lock();
-            if step.done {
+            if step.done && (step.settled || in_transaction) {
                 return;
             }
             step.inside += 1;
@@ -202,6 +206,7 @@ impl Withdrawal {
         self.run_retract_hooks();
         let mut step = self.step_one.lock();
         step.done = true;
+        step.settled |= !in_transaction;
         step.inside -= 1;
     }
 
@@ -243,9 +248,8 @@ impl Withdrawal {
 
     /// Steps 2 and 3, on a thread that is marked as the executor: what it calls may not wait.
     pub(crate) fn run(&self) {
-        if self.defer_retract {
-            self.retract();
-        }
+        // Where a listener asked for the withdrawal, or step 1 was done in a transaction that may still be open.
+        self.retract();
         let machine = &self.machine;
         let batch = std::mem::take(&mut *self.batch.lock());
         for object in &batch {
