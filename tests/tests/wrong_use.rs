@@ -33,6 +33,8 @@ fn a_withdrawn_owner_takes_nothing() {
     let bytes = ram(&card, 1).unwrap();
     rig.show(&bar, 0);
     let child = rig.machine.create::<Plain>().unwrap();
+    // Kept, so that they are withdrawn and not finalized below.
+    let kept = (bar.get().unwrap(), bytes.get().unwrap());
     card.unparent().unwrap();
 
     let error = card.add_child("child", &child).unwrap_err();
@@ -106,6 +108,13 @@ fn a_withdrawn_owner_takes_nothing() {
     names(&error, &["/machine/card"]);
 
     // What tidies up is fine, as often as one likes.
+    rig.system.del_subregion(&bar).unwrap();
+    bar.del_subregion(&bytes).unwrap();
+    // The same when they have been finalized.
+    let (bar_end, bytes_end) = (kept.0.downgrade(), kept.1.downgrade());
+    drop(kept);
+    rig.machine.wait_finalized(&bar_end, LONG).unwrap();
+    rig.machine.wait_finalized(&bytes_end, LONG).unwrap();
     rig.system.del_subregion(&bar).unwrap();
     bar.del_subregion(&bytes).unwrap();
     card.unparent().unwrap();

@@ -58,10 +58,16 @@ pub trait RegionApi: RegionTarget {
 
     /// Takes `sub` out of this region.
     ///
+    /// Where either is withdrawn, it is out already: Ok, whether its finalizer has run by now or not.
+    ///
     /// # Errors
-    /// `sub` is not in this region (unless it is withdrawn), or this is a listener.
+    /// `sub` is not in this region (unless either is withdrawn), or this is a listener.
     fn del_subregion(&self, sub: &(impl RegionTarget + ?Sized)) -> Result<(), RegionError> {
-        transaction::del_subregion(&self.region()?, &sub.region()?)
+        match (self.region(), sub.region()) {
+            (Ok(container), Ok(sub)) => transaction::del_subregion(&container, &sub),
+            // What is gone was withdrawn before.
+            _ => Ok(()),
+        }
     }
 
     /// Shows or hides it, with everything in it.
