@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use holdfast_tests::oracle::{Engine, Topologies, check_file, file};
+use holdfast_tests::oracle::{Engine, Machines, Topologies, check_file, file};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -19,11 +19,13 @@ fn check<E: Engine>(name: &str, lines: usize) {
 #[test]
 fn the_sample_comes_out_as_recorded() {
     check::<Topologies>("sample.jsonl.gz", 87);
+    check::<Machines>("sample.jsonl.gz", 87);
 }
 
 #[test]
 fn the_hand_checked_come_out_as_worked_out() {
     check::<Topologies>("hand-checked.json", 12);
+    check::<Machines>("hand-checked.json", 12);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn each_part_is_compared() {
     assert!(difference(|line| line.transactions[0].notified = false).contains("count"));
     assert!(difference(|line| line.transactions[0].events.swap(0, 1)).contains("the calls: at 0"));
     assert!(
-        difference(|line| line.transactions[0].events.truncate(2)).contains("should be nothing")
+        difference(|line| line.transactions[0].events.truncate(3)).contains("should be nothing")
     );
     assert!(
         difference(|line| line.transactions[0].events[3].range.readonly = true)
