@@ -320,9 +320,18 @@ fn nobody_waits_for_himself() {
     let rig = Rig::new("waits");
     let card = rig.plug::<Dev>("card");
     let weak = card.downgrade();
+    // The executor is kept busy, so that there is something to wait for.
+    let (go_on, busy) = std::sync::mpsc::channel::<()>();
+    let (tell, is_busy) = std::sync::mpsc::channel();
+    rig.machine.defer(move || {
+        tell.send(()).unwrap();
+        drop(busy.recv());
+    });
+    is_busy.recv_timeout(LONG).unwrap();
     let guard = rig.space.enter();
     let ticket = card.unparent().unwrap();
     drop(card);
+    assert!(!ticket.is_done());
     let inside = |error: WaitError, place: Place| {
         assert!(
             matches!(&error, WaitError::Forbidden { place: p, .. } if *p == place),
@@ -340,6 +349,7 @@ fn nobody_waits_for_himself() {
         &["`waits`"],
     );
     drop(guard);
+    drop(go_on);
     ticket.wait(LONG).unwrap();
     rig.machine.wait_finalized(&weak, LONG).unwrap();
     // In a callback, a hook, a transaction and on the executor alike.

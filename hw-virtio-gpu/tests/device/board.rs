@@ -259,6 +259,11 @@ impl Board {
     /// Asserts that the objects whose paths end so were finalized in this order.
     #[track_caller]
     pub(crate) fn finalized_in_order(&self, paths: &[&str]) {
+        // The guest is answered from a finalizer; the machine's event follows it.
+        super::driver::eventually("all of them are finalized", || {
+            let all = self.finalized();
+            paths.iter().all(|p| all.iter().any(|f| f == p))
+        });
         let all = self.finalized();
         let places: Vec<_> = paths
             .iter()
