@@ -6,9 +6,11 @@
 //! # Locks
 //!
 //! The one lock is a device lock: outermost. Under it blobs are placed and withdrawn (topology, tree), guest memory is read and written
-//! (read sections, never callbacks: only RAM is reached), the renderer and the line are called. Nothing is waited for under it: a bottom half enters its read
-//! section before it takes the lock, so that where too much is retired the wait that a topology change owes is served when the section ends, with
-//! the lock released. The lock is released after each command, so that a guest's register access waits for one command, not for a batch.
+//! (read sections, never callbacks: only RAM is reached), the renderer and the line are called. Nothing is waited for under it: the executor, on which
+//! commands run, is let through where too much memory is retired. What a guest can make it retire is bounded all the same: as long as a reader
+//! holds up what was retired no unmap is answered, and blobs, leaving ones included, are limited.
+//!
+//! The lock is released after each command, so that a guest's register access waits for one command, not for a batch.
 
 use super::hostmem::{self, HostBlob};
 use super::mmio::{Effect, QUEUES, Registers, interrupt, status};
@@ -24,7 +26,7 @@ use crate::scanout::Frame;
 use memory::{AddressSpace, Attrs, Gpa, Region};
 use parking_lot::Mutex;
 use qdev::Line;
-use qom::{Child, MachineHandle, ObjectOps, TreeError};
+use qom::{Child, MachineHandle, ObjectOps};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
@@ -119,14 +121,6 @@ impl Shared {
         f(core, outside)
     }
 
-    /// The same from outside of callbacks: what is owed for a topology change is paid when the lock has been released.
-    fn with_section<R>(&self, f: impl FnOnce(&mut GpuCore, &mut Outside) -> R) -> R {
-        let section = self.memory.as_ref().map(AddressSpace::enter);
-        let result = self.with(f);
-        drop(section);
-        result
-    }
-
     /// The address space of the rings, if the device has one.
     pub(super) fn memory(&self) -> Option<&AddressSpace> {
         self.memory.as_ref()
@@ -210,7 +204,7 @@ impl Shared {
         self.with(|_, outside| outside.scheduled[queue] = false);
         let mut first = true;
         for _ in 0..BATCH {
-            let more = self.with_section(|core, outside| {
+            let more = self.with(|core, outside| {
                 outside
                     .step(core, queue, std::mem::take(&mut first))
                     .unwrap_or_else(|error| {
@@ -230,7 +224,7 @@ impl Shared {
 
     /// Nobody reaches a blob's bytes any more.
     pub(super) fn blob_finalized(&self, token: MappingToken) {
-        self.with_section(|core, outside| {
+        self.with(|core, outside| {
             // One that never came into the window is nobody's business.
             if outside.blobs.remove(&token).is_some() {
                 outside.stats.finalized_blobs += 1;
@@ -240,7 +234,7 @@ impl Shared {
     }
 
     fn fence_reached(&self, fence: Fence) {
-        self.with_section(|core, outside| core.fence_reached(fence, outside));
+        self.with(|core, outside| core.fence_reached(fence, outside));
     }
 
     pub(super) fn set_display(
@@ -309,19 +303,8 @@ impl Outside {
             return;
         };
         // Never waiting: the device's lock is held here. The blob is out of the window when this returns, or at the end of the transaction.
-        match blob.unparent_async() {
-            Ok(_) => {}
-            Err(error @ TreeError::Forbidden { .. }) => {
-                // Somebody has let the guest write to a register from inside a listener. The blob must not stay for ever.
-                tracing::warn!(token = token.0, %error, "a blob stays in the window for a while");
-                let blob = blob.clone();
-                if let Some(memory) = &self.memory {
-                    memory.machine().defer(move || {
-                        let _ = blob.unparent_async();
-                    });
-                }
-            }
-            Err(error) => tracing::debug!(token = token.0, %error, "a blob is gone already"),
+        if let Err(error) = blob.unparent_async() {
+            tracing::debug!(token = token.0, %error, "a blob is gone already");
         }
     }
 

@@ -144,7 +144,11 @@ pub(crate) fn config() -> GpuConfig {
 impl Board {
     /// RAM and ROM; no GPU.
     pub(crate) fn new() -> Self {
-        let machine = Machine::builder("board").recording(true).build();
+        Self::of(Machine::builder("board").recording(true).build())
+    }
+
+    /// The same in a machine of one's own.
+    pub(crate) fn of(machine: Machine) -> Self {
         let system = Region::container("system", Size::MAX)
             .create(machine.root())
             .unwrap();

@@ -1,13 +1,13 @@
 //! Unmap: a hole at once, the answer when nobody holds the blob any more, and what goes on meanwhile.
 
 use super::board::{Board, Parked, Told, WINDOW, config};
-use super::driver::{Driver, LONG, eventually, fenced, host_blob, map, unmap, unref};
+use super::driver::{Driver, LINUX, LONG, SHORT, eventually, fenced, host_blob, map, unmap, unref};
 use hw_virtio_gpu::limits::Limits;
 use hw_virtio_gpu::renderer::{FenceControl, MemfdRenderer, Timeline};
 use hw_virtio_gpu::wire::{Command, ErrorCode, Header, Response};
 use memory::{AddressSpace, Snapshot};
 use qdev::{Device, DeviceError, DeviceImpl, DeviceOps, RealizeContext};
-use qom::{Child, Init, ObjectImpl, ObjectOps};
+use qom::{Child, Init, Machine, ObjectImpl, ObjectOps};
 use std::sync::{Arc, Mutex};
 
 fn is_alive(d: &mut Driver) -> bool {
@@ -290,4 +290,39 @@ fn readers_never_see_anything_but_their_blob_or_a_hole() {
     assert_eq!(slot.gpu.stats().finalized_blobs, 100);
     board.machine.quiesce(LONG).unwrap();
     assert_eq!(slot.gpu.counts(), hw_virtio_gpu::gpu::Counts::default());
+}
+
+#[test]
+fn with_too_much_retired_commands_go_on_and_a_reset_still_empties_the_window() {
+    let machine = Machine::builder("full")
+        .grace(|grace| {
+            grace.retired_bytes_limit = 1;
+            grace.limit_wait = SHORT;
+        })
+        .build();
+    let board = Board::of(machine);
+    let slot = board.plug(0, config(), MemfdRenderer::builder().build());
+    let mut d = board.driver(0);
+    d.bring_up(LINUX);
+    d.mapped(9, 4096, 0);
+    board.machine.quiesce(LONG).unwrap();
+    let reader = Parked::at(&board.memory, WINDOW, 4);
+    // The first reset has the guest's thread wait for a moment; from the second on it may begin nothing new, and takes out all the same.
+    for _ in 0..3 {
+        for resource in 1..=4 {
+            d.mapped(resource, 4096, u64::from(resource) * 4096);
+        }
+        let sent = d.send(unmap(4));
+        assert!(d.is_silent(sent));
+        d.bring_up(LINUX);
+        let hole = |page: u64| board.word(WINDOW + page * 4096).is_none();
+        assert!((0..5).all(hole));
+    }
+    assert_eq!(slot.log.unmapped(), 0);
+    assert_eq!(slot.gpu.counts().leaving_blobs, 13);
+    assert_eq!(reader.leave(), MemfdRenderer::first_word(9).to_le_bytes());
+    eventually("all go back", || slot.log.destroyed() == 13);
+    d.mapped(1, 4096, 0);
+    drop(slot);
+    board.close();
 }
