@@ -129,7 +129,7 @@ impl MachineInner {
     }
 
     /// Has the instance of a finalized object dropped.
-    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: String) {
+    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: Arc<str>) {
         let (machine, token) = (self.clone(), self.tracker.token());
         let drop_it = move || machine.drop_instance(instance, object);
         self.executor
@@ -155,7 +155,7 @@ impl MachineInner {
         drop(node);
         let event = MachineEvent::Finalized {
             id: object.id(),
-            path: object.describe_last(),
+            path: object.describe_last().to_string(),
             type_name: object.class().name(),
         };
         let (ended, name) = (object.ended.clone(), object.describe_last());
@@ -174,12 +174,12 @@ impl MachineInner {
     }
 
     /// Drops an instance's own fields.
-    fn drop_instance(&self, instance: Box<dyn Instance>, object: String) {
+    fn drop_instance(&self, instance: Box<dyn Instance>, object: Arc<str>) {
         if let Err(panic) = panics::catch(|| drop(instance)) {
             let message = panics::message_of(panic);
-            tracing::error!(object, message, "dropping an instance panicked");
+            tracing::error!(%object, message, "dropping an instance panicked");
             self.emit(&MachineEvent::Panicked {
-                object,
+                object: object.to_string(),
                 what: "dropping the instance".to_owned(),
                 message,
             });

@@ -141,7 +141,7 @@ pub struct Object {
     // Set in one thread and read in others with nothing else between them; a race detector sees through this crate's cell.
     pub(crate) withdrawal: OnceCell<Ticket>,
     /// The path it had when it was withdrawn.
-    pub(crate) last_path: OnceCell<String>,
+    pub(crate) last_path: OnceCell<Arc<str>>,
     /// Whether its finalizers have ended. By itself, so that whoever waits for that keeps no pointer to the object.
     pub(crate) ended: Arc<AtomicBool>,
 }
@@ -235,11 +235,11 @@ impl Object {
     }
 
     /// The path it has or had, for events and explanations.
-    pub(crate) fn describe_last(&self) -> String {
+    pub(crate) fn describe_last(&self) -> Arc<str> {
         self.last_path
             .get()
             .cloned()
-            .unwrap_or_else(|| self.describe())
+            .unwrap_or_else(|| self.describe().into())
     }
 
     /// The name of the machine it belongs to.
@@ -301,10 +301,13 @@ impl Drop for Object {
     /// finalizer has come and gone. What the instance's fields do when they are dropped is not that thread's business.
     fn drop(&mut self) {
         if let Some(instance) = self.take_instance() {
+            // A copy, as former holders of pointers may have read it: they and this are ordered by the pointer's own count, and so is the
+            // end of the text when the block of memory goes.
             let name = self
                 .last_path
-                .take()
-                .unwrap_or_else(|| format!("{}#{}", self.class.name(), self.id.0));
+                .get()
+                .cloned()
+                .unwrap_or_else(|| format!("{}#{}", self.class.name(), self.id.0).into());
             self.machine.dispose(instance, name);
         }
     }

@@ -98,7 +98,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         let (batch, earlier) = subtree(&tree, root);
         for object in &batch {
             let _ = object.counts.mark_withdrawn();
-            let _ = object.last_path.set(describe(object));
+            let _ = object.last_path.set(describe(object).into());
             let _ = object.withdrawal.set(ticket.clone());
             for layer in &object.class().layers {
                 if let Some(mark) = layer.mark {

@@ -27,7 +27,7 @@ impl WhyAlive {
     pub(crate) fn of(full: &Graph, object: &Object) -> Self {
         let now = object.counts();
         let counts = (now.storage(), now.users());
-        let name = object.describe_last();
+        let name = object.describe_last().to_string();
         Self::explain(full, object.id(), name, counts)
     }
 

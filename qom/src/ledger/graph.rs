@@ -68,7 +68,9 @@ impl Graph {
             let objects: Vec<(Arc<Object>, String)> = tree
                 .objects()
                 .map(|o| {
-                    let label = tree.path(o.key).or_else(|| o.last_path.get().cloned());
+                    let label = tree
+                        .path(o.key)
+                        .or_else(|| o.last_path.get().map(ToString::to_string));
                     (
                         o.clone(),
                         label.unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0)),
