@@ -17,11 +17,12 @@ use crate::attrs::Attrs;
 use crate::host::{Backing, VolatileBytes};
 use crate::space::{AddressSpace, SpaceGuard};
 use bounce::bounce;
-use found::{check_machines, find_ram};
+use found::Request;
 use parking_lot::Mutex;
 use qom::grace::Published;
 use qom::layer::{self, Hold, Holder, Pointer, Reason};
 use qom::{Handle, HandleId, Object};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -100,6 +101,10 @@ impl MappingInner {
         }
     }
 
+    fn by(&self) -> Cow<'static, str> {
+        format!("the mapping of {} by {}", self.what, self.holder_name).into()
+    }
+
     fn unmapped(&self) -> MapError {
         MapError::Unmapped {
             what: self.what.clone(),
@@ -169,29 +174,31 @@ impl Mapping {
         len: u64,
         intent: Intent,
     ) -> Result<Self, MapError> {
-        if len == 0 {
-            return Err(MapError::Empty { at: addr });
-        }
-        check_machines(holder, space, addr)?;
+        let request = Request {
+            space,
+            holder,
+            addr,
+            len,
+            intent,
+        };
+        request.check()?;
         let guard = space.enter();
-        let (span, leaf) = guard
-            .view()
-            .find(addr)
-            .ok_or(MapError::NotRam { at: addr })?;
+        let found = guard.view().find(addr);
+        let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
         let offset = addr.0 - span.first();
-        let region = leaf.pointer().ok_or(MapError::NotRam { at: addr })?;
+        let region = leaf.pointer().ok_or_else(|| request.not_ram())?;
         let what = region.describe();
         let is_io = leaf.bytes().is_none() && leaf.core().ops.is_some();
         let (mapped, len, bounced) = if is_io {
             let left = (span.last() - addr.0).saturating_add(1);
-            let backing = bounce(space, &guard, holder, addr, len.min(left), intent)?;
+            let backing = bounce(&request, &guard, len.min(left))?;
             let len = backing.len();
             (Mapped::Bounce { backing }, len, true)
         } else {
-            let found = find_ram(leaf, offset, len, addr, intent)?;
+            let found = request.find_ram(leaf, offset)?;
             let len = found.backing.len();
             let hold =
-                Hold::new(&found.object, MAPPING, Holder::object(holder)).ok_or_else(|| {
+                Hold::new(found.object, MAPPING, Holder::object(holder)).ok_or_else(|| {
                     MapError::Withdrawn {
                         what: what.clone(),
                         holder: holder.describe(),
@@ -295,14 +302,16 @@ impl Mapping {
         let inner = &self.inner;
         let at = Gpa(inner.addr.0.saturating_add(offset));
         if len == 0 {
-            return Err(MapError::Empty { at });
+            return Err(MapError::Empty { by: inner.by(), at });
         }
         let guard = inner.space.machine().domain().enter();
         match inner.mapped.load(&guard) {
             Mapped::Direct { backing, hold } => {
-                let backing = backing
-                    .slice(offset, len)
-                    .map_err(|_| MapError::TooShort { at, wanted: len })?;
+                let backing = backing.slice(offset, len).map_err(|_| MapError::TooShort {
+                    by: inner.by(),
+                    at,
+                    wanted: len,
+                })?;
                 let holder = || {
                     inner
                         .holder

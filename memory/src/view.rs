@@ -6,7 +6,11 @@ use crate::host::VolatileBytes;
 use crate::leaf::Leaf;
 use crate::mapping::MapError;
 use qom::Pending;
+use std::borrow::Cow;
 use std::sync::OnceLock;
+
+/// Who asks for a slice: whoever reads the view, which knows neither.
+const BY: Cow<'static, str> = Cow::Borrowed("a slice of a view");
 
 /// What an address space shows at one moment.
 ///
@@ -55,10 +59,11 @@ impl View {
     #[inline]
     pub fn slice(&self, addr: Gpa, len: u64) -> Result<VolatileBytes<'_>, MapError> {
         if len == 0 {
-            return Err(MapError::Empty { at: addr });
+            return Err(MapError::Empty { by: BY, at: addr });
         }
-        let (span, leaf) = self.find(addr).ok_or(MapError::NotRam { at: addr })?;
-        let bytes = leaf.bytes().ok_or(MapError::NotRam { at: addr })?;
+        let not_ram = || MapError::NotRam { by: BY, at: addr };
+        let (span, leaf) = self.find(addr).ok_or_else(not_ram)?;
+        let bytes = leaf.bytes().ok_or_else(not_ram)?;
         let bytes = if leaf.writes_directly() {
             bytes
         } else {
@@ -67,6 +72,7 @@ impl View {
         bytes
             .subslice(addr.0 - span.first(), len)
             .ok_or(MapError::TooShort {
+                by: BY,
                 at: addr,
                 wanted: len,
             })

@@ -131,7 +131,7 @@ impl MachineInner {
     /// Has the instance of a finalized object dropped.
     pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: Arc<str>) {
         let (machine, token) = (self.clone(), self.tracker.token());
-        let drop_it = move || machine.drop_instance(instance, object);
+        let drop_it = move || machine.drop_instance(instance, &object);
         self.executor
             .push_disposal(Disposal::Instance(Box::new(drop_it), token));
     }
@@ -164,7 +164,7 @@ impl MachineInner {
         if cfg!(holdfast_plain_atomics) {
             drop(object);
         } else if let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) {
-            self.drop_instance(instance, name);
+            self.drop_instance(instance, &name);
         }
         self.emit(&event);
         *self.finalized.lock() += 1;
@@ -174,10 +174,10 @@ impl MachineInner {
     }
 
     /// Drops an instance's own fields.
-    fn drop_instance(&self, instance: Box<dyn Instance>, object: Arc<str>) {
+    fn drop_instance(&self, instance: Box<dyn Instance>, object: &str) {
         if let Err(panic) = panics::catch(|| drop(instance)) {
             let message = panics::message_of(panic);
-            tracing::error!(%object, message, "dropping an instance panicked");
+            tracing::error!(object, message, "dropping an instance panicked");
             self.emit(&MachineEvent::Panicked {
                 object: object.to_string(),
                 what: "dropping the instance".to_owned(),

@@ -250,9 +250,18 @@ fn sizes_and_lengths() {
         assert!(matches!(error, MapError::Empty { .. }), "{error:?}");
         names(&error, &["0x1000"]);
     }
+    let error = rig
+        .space
+        .map(&card, Gpa(PAGE), 0, Intent::Read)
+        .unwrap_err();
+    names(&error, &["/machine/card", rig.space.name()]);
     let mapping = rig.space.map(&card, Gpa(PAGE), 64, Intent::Read).unwrap();
-    assert!(matches!(mapping.pin(0, 0), Err(MapError::Empty { .. })));
-    assert!(matches!(mapping.pin(60, 5), Err(MapError::TooShort { .. })));
+    let error = mapping.pin(0, 0).unwrap_err();
+    assert!(matches!(error, MapError::Empty { .. }));
+    names(&error, &["/machine/card/ram[0]", "by /machine/card"]);
+    let error = mapping.pin(60, 5).unwrap_err();
+    assert!(matches!(error, MapError::TooShort { .. }));
+    names(&error, &["/machine/card/ram[0]", "0x103c", "0x5"]);
     assert!(matches!(
         mapping.pin(u64::MAX, 2),
         Err(MapError::TooShort { .. })
@@ -261,10 +270,9 @@ fn sizes_and_lengths() {
         rig.space.pin(&card, Gpa(PAGE), 2 * PAGE, Intent::Read),
         Err(MapError::TooShort { .. })
     ));
-    assert!(matches!(
-        rig.space.map(&card, Gpa(0), 1, Intent::Read),
-        Err(MapError::NotRam { .. })
-    ));
+    let error = rig.space.map(&card, Gpa(0), 1, Intent::Read).unwrap_err();
+    assert!(matches!(error, MapError::NotRam { .. }));
+    names(&error, &["/machine/card", rig.space.name()]);
     // A region of no bytes is legal and shows nothing; one of all bytes does not fit above 0, and is cut.
     let nothing = Region::container("nothing", Size::ZERO)
         .create(&card)

@@ -68,10 +68,13 @@ pub(super) fn place(
 ) -> Result<Child<HostBlob>, RegionError> {
     let gpu = device.pointer()?;
     let machine = machine_of(&gpu);
-    let bytes = backing.slice(0, len).map_err(|_| RegionError::Empty {
-        what: "blob",
-        name: gpu.describe(),
-    })?;
+    let bytes = backing
+        .slice(0, len)
+        .map_err(|source| RegionError::Backing {
+            region: "blob".into(),
+            owner: gpu.describe(),
+            source,
+        })?;
     let mut made = Ok(());
     let blob = create_with(&machine, None, |cx| {
         let region = Region::ram("blob", bytes).create(cx.object());

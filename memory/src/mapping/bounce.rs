@@ -1,22 +1,19 @@
 //! Bounce buffers: callbacks are mapped as a copy, within a budget of the address space.
 
-use super::{Intent, MapError};
-use crate::addr::Gpa;
+use super::MapError;
+use super::found::Request;
 use crate::attrs::Attrs;
 use crate::host::Backing;
-use crate::space::{AddressSpace, SpaceGuard};
-use qom::layer::Pointer;
+use crate::space::SpaceGuard;
 use std::sync::atomic::Ordering;
 
 /// A bounce buffer of up to `len` bytes, filled where it is to be read.
 pub(super) fn bounce(
-    space: &AddressSpace,
+    request: &Request<'_>,
     guard: &SpaceGuard<'_>,
-    holder: &Pointer,
-    addr: Gpa,
     len: u64,
-    intent: Intent,
 ) -> Result<Backing, MapError> {
+    let (space, holder) = (request.space, request.holder);
     let (used, limit) = (
         &space.inner.bounce_bytes,
         space.inner.bounce_limit.load(Ordering::Relaxed),
@@ -41,13 +38,13 @@ pub(super) fn bounce(
             source,
         })
         .and_then(|backing| {
-            if intent.reads() {
+            if request.intent.reads() {
                 let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
-                let result = guard.read(addr, &mut data, Attrs::default());
+                let result = guard.read(request.addr, &mut data, Attrs::default());
                 let copied = backing.bytes().write(0, &data);
                 if !result.is_ok() || copied.is_err() {
                     return Err(MapError::BounceRead {
-                        at: addr,
+                        at: request.addr,
                         holder: holder.describe(),
                         result,
                     });

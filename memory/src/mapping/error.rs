@@ -4,6 +4,7 @@ use crate::access::MemTx;
 use crate::addr::Gpa;
 use crate::host::BackingError;
 use qom::TreeError;
+use std::borrow::Cow;
 
 /// What a mapping or a pin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,20 +31,26 @@ impl Intent {
 #[non_exhaustive]
 pub enum MapError {
     /// No bytes were asked for.
-    #[error("nothing to map at {at}: zero bytes")]
+    #[error("{by} asked for zero bytes at {at}")]
     Empty {
+        /// Who asked, and of which space.
+        by: Cow<'static, str>,
         /// Where.
         at: Gpa,
     },
     /// There is no RAM, or no RAM that may be written.
-    #[error("no RAM for this at {at}")]
+    #[error("no RAM at {at} for what {by} wants of it")]
     NotRam {
+        /// Who asked, and of which space.
+        by: Cow<'static, str>,
         /// Where.
         at: Gpa,
     },
     /// There is RAM, but not that much of it in one piece.
-    #[error("fewer than {wanted:#x} bytes of RAM in one piece at {at}")]
+    #[error("fewer than {wanted:#x} bytes of RAM in one piece at {at} for {by}")]
     TooShort {
+        /// Who asked, and of which space.
+        by: Cow<'static, str>,
         /// Where.
         at: Gpa,
         /// How many bytes.

@@ -6,50 +6,83 @@ use crate::host::Backing;
 use crate::leaf::Leaf;
 use crate::space::AddressSpace;
 use qom::layer::{self, Pointer};
+use std::borrow::Cow;
+
+/// Who wants what.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) space: &'a AddressSpace,
+    pub(super) holder: &'a Pointer,
+    pub(super) addr: Gpa,
+    pub(super) len: u64,
+    pub(super) intent: Intent,
+}
 
 /// What a mapping or a pin found.
-pub(super) struct Found {
-    pub(super) object: Pointer,
+pub(super) struct Found<'v> {
+    pub(super) object: &'v Pointer,
     pub(super) backing: Backing,
 }
 
-/// RAM at `addr` for this intent, up to `len` bytes.
-pub(super) fn find_ram(
-    leaf: &Leaf,
-    offset: u64,
-    len: u64,
-    addr: Gpa,
-    intent: Intent,
-) -> Result<Found, MapError> {
-    let bytes = leaf.bytes().ok_or(MapError::NotRam { at: addr })?;
-    if intent.writes() && !leaf.writes_directly() {
-        return Err(MapError::NotRam { at: addr });
+impl Request<'_> {
+    /// The request makes sense at all: it is for some bytes, and within one machine.
+    pub(super) fn check(&self) -> Result<(), MapError> {
+        if self.len == 0 {
+            return Err(MapError::Empty {
+                by: self.by(),
+                at: self.addr,
+            });
+        }
+        if layer::machine_of(self.holder).is_same(self.space.machine()) {
+            return Ok(());
+        }
+        Err(MapError::OtherMachine {
+            what: self.place().into(),
+            machine: self.space.machine().name().into(),
+            holder: self.holder.describe().into(),
+            holder_machine: self.holder.machine_name().into(),
+        })
     }
-    let len = len.min(bytes.len().saturating_sub(offset));
-    let object = leaf.pointer().ok_or(MapError::NotRam { at: addr })?;
-    let backing = leaf.core().backing().ok_or(MapError::NotRam { at: addr })?;
-    // The range was cut to its backing when the view was made, so this fails only at its very end.
-    let backing = backing
-        .slice(leaf.range().offset.0 + offset, len)
-        .map_err(|_| MapError::NotRam { at: addr })?;
-    Ok(Found {
-        object: object.clone(),
-        backing,
-    })
-}
 
-pub(super) fn check_machines(
-    holder: &Pointer,
-    space: &AddressSpace,
-    addr: Gpa,
-) -> Result<(), MapError> {
-    if layer::machine_of(holder).is_same(space.machine()) {
-        return Ok(());
+    /// RAM in the range that begins `offset` before the address, up to the length.
+    pub(super) fn find_ram<'v>(&self, leaf: &'v Leaf, offset: u64) -> Result<Found<'v>, MapError> {
+        let not_ram = || self.not_ram();
+        let bytes = leaf.bytes().ok_or_else(not_ram)?;
+        if self.intent.writes() && !leaf.writes_directly() {
+            return Err(self.not_ram());
+        }
+        let len = self.len.min(bytes.len().saturating_sub(offset));
+        let object = leaf.pointer().ok_or_else(not_ram)?;
+        let backing = leaf.core().backing().ok_or_else(not_ram)?;
+        // The range was cut to its backing when the view was made, so this fails only at its very end.
+        let backing = backing
+            .slice(leaf.range().offset.0 + offset, len)
+            .map_err(|_| self.not_ram())?;
+        Ok(Found { object, backing })
     }
-    Err(MapError::OtherMachine {
-        what: format!("{addr} of `{}`", space.name()).into(),
-        machine: space.machine().name().into(),
-        holder: holder.describe().into(),
-        holder_machine: holder.machine_name().into(),
-    })
+
+    pub(super) fn not_ram(&self) -> MapError {
+        MapError::NotRam {
+            by: self.by(),
+            at: self.addr,
+        }
+    }
+
+    pub(super) fn too_short(&self) -> MapError {
+        MapError::TooShort {
+            by: self.by(),
+            at: self.addr,
+            wanted: self.len,
+        }
+    }
+
+    /// The address, in words.
+    pub(super) fn place(&self) -> String {
+        format!("{} of `{}`", self.addr, self.space.name())
+    }
+
+    fn by(&self) -> Cow<'static, str> {
+        let (holder, space) = (self.holder.describe(), self.space.name());
+        format!("{holder} in address space `{space}`").into()
+    }
 }

@@ -1,6 +1,6 @@
 //! Pins: one I/O in flight.
 
-use super::found::{check_machines, find_ram};
+use super::found::Request;
 use super::{Intent, MapError, PIN};
 use crate::addr::Gpa;
 use crate::host::{Backing, VolatileBytes};
@@ -32,30 +32,29 @@ impl Pin {
         len: u64,
         intent: Intent,
     ) -> Result<Self, MapError> {
-        if len == 0 {
-            return Err(MapError::Empty { at: addr });
-        }
-        check_machines(holder, space, addr)?;
+        let request = Request {
+            space,
+            holder,
+            addr,
+            len,
+            intent,
+        };
+        request.check()?;
         if holder.is_withdrawn() {
             return Err(MapError::Withdrawn {
-                what: format!("{addr} of `{}`", space.name()),
+                what: request.place(),
                 holder: holder.describe(),
             });
         }
         let guard = space.enter();
-        let (span, leaf) = guard
-            .view()
-            .find(addr)
-            .ok_or(MapError::NotRam { at: addr })?;
-        let found = find_ram(leaf, addr.0 - span.first(), len, addr, intent)?;
+        let found = guard.view().find(addr);
+        let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
+        let found = request.find_ram(leaf, addr.0 - span.first())?;
         if found.backing.len() < len {
-            return Err(MapError::TooShort {
-                at: addr,
-                wanted: len,
-            });
+            return Err(request.too_short());
         }
         Self::new(
-            &found.object,
+            found.object,
             found.backing,
             || Self::holder(holder),
             space.state(),

@@ -1,7 +1,7 @@
 //! Why an operation on regions and address spaces was refused; each error names both parties by path.
 
 use crate::access::RulesError;
-use crate::addr::Size;
+use crate::host::BackingError;
 use qom::grace::GraceError;
 use qom::{CreateError, Gone, Place, TreeError};
 
@@ -57,16 +57,6 @@ pub enum RegionError {
         /// How many there may be.
         limit: u64,
     },
-    /// A size or an end beyond 2^64.
-    #[error("{region} of size {size} does not fit at {address:#x}")]
-    TooLarge {
-        /// The region.
-        region: String,
-        /// Its size.
-        size: Size,
-        /// Where it was to be.
-        address: u64,
-    },
     /// The region has another kind.
     #[error("{region} is no {wanted}")]
     WrongKind {
@@ -113,13 +103,16 @@ pub enum RegionError {
         /// The owner that is not complete.
         owner: String,
     },
-    /// A region without a size, or a mapping or backing without a length.
-    #[error("{what} `{name}` with no bytes")]
-    Empty {
-        /// Mapping, slice or backing.
-        what: &'static str,
-        /// Its name, or where it was asked for.
-        name: String,
+    /// The bytes that a region was to show.
+    #[error("the bytes of region `{region}` of {owner}")]
+    Backing {
+        /// The region's name.
+        region: String,
+        /// Its owner.
+        owner: String,
+        /// What is wrong with them.
+        #[source]
+        source: BackingError,
     },
     /// Access rules that contradict themselves.
     #[error("access rules of `{region}`")]
