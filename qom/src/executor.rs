@@ -16,13 +16,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How the embedder's event loop is told that there is something to run.
 ///
 /// Called on any thread, also one that has just dropped a handle in the middle of something: it only passes the word on (an eventfd, a
 /// channel) and calls nothing of the machine.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// As many finalizers may wait before those who unparent are slowed down.
+pub(crate) const FINALIZER_BACKLOG: usize = 4096;
+
+/// For so long, for each object that they unparent.
+pub(crate) const BREATH: Duration = Duration::from_millis(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -258,6 +264,14 @@ impl Executor {
             tracing::error!("the executor's thread panicked");
         }
         true
+    }
+
+    /// Called by whoever has just unparented something and may wait: where the finalizers are far behind, it lets them have the
+    /// processor for a moment. For no longer, as one of them may itself be waiting for something.
+    pub(crate) fn let_finalizers_catch_up(&self) {
+        if !self.is_embedded() && self.queue.lock().finalizers.len() >= FINALIZER_BACKLOG {
+            std::thread::sleep(BREATH);
+        }
     }
 
     /// What is being run, or waits for it, in words.

@@ -171,6 +171,7 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
     };
     if may_wait && machine.waiting_forbidden().is_none() {
         ticket.wait_until(machine, None, Help::TearDown);
+        machine.executor.let_finalizers_catch_up();
     } else if is_new {
         machine.executor.wake();
     } else if let Some(withdrawal) = ticket.withdrawal() {

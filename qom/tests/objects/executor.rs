@@ -1,10 +1,13 @@
 //! The executor: no kind of work starves another, and nothing wakes it for nothing.
 
-use crate::probe::{LONG, Log, plant, probe};
-use qom::{ClassInit, Init, Machine, MachineHandle, ObjectImpl, ObjectOps, RootObject, layer};
+use crate::probe::{Hooks, LONG, Log, plant, probe, probe_with};
+use parking_lot::Mutex;
+use qom::{
+    ClassInit, Container, Init, Machine, MachineHandle, ObjectImpl, ObjectOps, RootObject, layer,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Retires itself again and again.
 struct Restless(MachineHandle, Arc<AtomicBool>);
@@ -110,4 +113,43 @@ fn no_wake_up_is_lost_between_the_mark_and_the_end_of_step_one() {
         let waited = ticket.wait(LONG);
         assert!(waited.is_ok(), "{waited:?} in round {round}");
     }
+}
+
+#[test]
+fn who_unparents_faster_than_finalizers_run_is_slowed_down_and_never_stopped() {
+    const BACKLOG: usize = 4096;
+    let machine = Machine::new("backlog");
+    let log = Log::default();
+    // A finalizer that goes on when it is told to.
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let slow = probe_with(
+        &machine,
+        &log,
+        "slow",
+        Hooks::finalize(move |_| {
+            assert!(wait.lock().recv().is_err(), "nothing is ever sent");
+        }),
+    );
+    machine.root().add_child("slow", &slow).unwrap();
+    slow.unparent().unwrap();
+    drop(slow);
+    let unplug = |name: &str| {
+        let object = machine.create::<Container>().unwrap();
+        machine.root().add_child(name, &object).unwrap();
+        let start = Instant::now();
+        object.unparent().unwrap();
+        start.elapsed()
+    };
+    for _ in 0..BACKLOG {
+        unplug("early");
+    }
+    let late: Vec<_> = (0..5).map(|_| unplug("late")).collect();
+    assert!(
+        late.iter().all(|t| *t >= Duration::from_millis(1)),
+        "{late:?}"
+    );
+    drop(go_on);
+    machine.quiesce(LONG).unwrap();
+    assert_eq!(machine.counters().live_objects, 1);
 }
