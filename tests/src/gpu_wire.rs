@@ -1,7 +1,7 @@
 //! A virtio-gpu's parsers and command core under guests that send anything: what the program `fuzz_gpu_wire` runs.
 //!
 //! A [`case`] is one device and one guest, both fixed by a seed. Three observers judge what they see, each by its own reading of the
-//! specification: [`replies`] whether each command gets one legal answer, [`surroundings`] what is placed in the window and taken out, and [`behind`]
+//! specification: `replies` whether each command gets one legal answer, `surroundings` what is placed in the window and taken out, and `behind`
 //! whether the renderer is told things that make sense. The session compares their numbers with the core's own after each step.
 
 mod commands;
