@@ -53,7 +53,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "bench-smoke",
-        about: "every benchmark once",
+        about: "every benchmark once, a little of each",
         run: bench_smoke::run,
     },
     Step {

@@ -5,6 +5,7 @@
 //!
 //! Read `tidy.rs` for the house rules, `ci.rs` for what a change must pass.
 
+mod bench;
 mod bench_smoke;
 mod ci;
 mod command;
@@ -35,11 +36,13 @@ usage: cargo xtask COMMAND [ARGS]
                                       the stress program under ThreadSanitizer, AddressSanitizer or both (nightly)
   loom [--preemptions N] [NAME]...    the model checks */tests/loom_*.rs
   fuzz [--seconds N] [NAME]...        the fuzz programs tests/src/bin/fuzz_*.rs, N seconds each
+  bench [GROUP]... [--quick] [--json FILE] [--svg DIR]
+                                      how fast the crates are beside their peers (release build); --help lists the groups
   bench-smoke                         every benchmark once, for its errors and not for its figures
   help                                this text
 
 exit status: 0 all is well, 1 something failed, 2 the command line is wrong;
-demo and oracle pass on the status of what they run.
+demo, oracle and bench pass on the status of what they run.
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = args.collect();
     let result = match command.to_str() {
         Some("demo") => return demo::pass_through(rest),
+        Some("bench") => bench::pass_through(rest),
         Some("oracle") => oracle::pass_through(rest),
         Some("ci") => texts(rest).and_then(ci::main),
         Some("tidy") => texts(rest).and_then(|args| tidy::main(&args)),

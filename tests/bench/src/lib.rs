@@ -1,0 +1,25 @@
+//! How fast the crates are, beside their peers from crates.io, on the same work in the same run.
+//!
+//! A [`contest`](contest::Contest) samples several ways to do one work in turns; [`statistics`] says what came of it, [`report`] keeps and prints
+//! it. Each of the [`groups`] measures one subject on machines from [`ours`] and on [`peers`]. [`targets`] says which of the figures are to be
+//! reached. Places are drawn beforehand ([`random`]); what a thread has used is told by [`cpu`].
+//!
+//! Run it with `cargo xtask bench`.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "whatever cannot be set up ends the run, in every function here"
+)]
+
+pub mod contest;
+pub mod cpu;
+pub mod random;
+pub mod report;
+pub mod statistics;
+pub mod threads;
+
+pub mod ours;
+pub mod peers;
+
+pub mod groups;
+pub mod targets;
