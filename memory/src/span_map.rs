@@ -7,6 +7,7 @@
 
 mod diff;
 mod iter;
+mod keys;
 mod node;
 mod splice;
 
