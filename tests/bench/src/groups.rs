@@ -1,10 +1,15 @@
 //! What is measured, subject by subject.
 
+mod blob;
 mod build;
+mod bulk;
 mod commit;
+mod footprint;
 mod load_store;
 mod map;
 mod mmio;
+mod threads;
+mod withdraw;
 
 use crate::contest::Effort;
 use crate::report::Report;
@@ -28,6 +33,11 @@ pub const GROUPS: &[Group] = &[
         run: load_store::run,
     },
     Group {
+        name: bulk::NAME,
+        about: "64 bytes, 4 KiB, 64 KiB read and written",
+        run: bulk::run,
+    },
+    Group {
         name: mmio::NAME,
         about: "reads that are answered by callbacks, random regions, one owner and an owner each",
         run: mmio::run,
@@ -46,5 +56,25 @@ pub const GROUPS: &[Group] = &[
         name: build::NAME,
         about: "a whole view in one transaction",
         run: build::run,
+    },
+    Group {
+        name: threads::NAME,
+        about: "two readers by one; a reader beside a writer that commits all the time",
+        run: threads::run,
+    },
+    Group {
+        name: withdraw::NAME,
+        about: "a device's life, its withdrawal to its finalizer, an idle machine",
+        run: withdraw::run,
+    },
+    Group {
+        name: blob::NAME,
+        about: "a blob of a virtio-gpu, mapped and unmapped through the ring",
+        run: blob::run,
+    },
+    Group {
+        name: footprint::NAME,
+        about: "bytes of the heap for a region, a place, a range",
+        run: footprint::run,
     },
 ];

@@ -13,11 +13,14 @@
 
 pub mod contest;
 pub mod cpu;
+pub mod heap;
+pub mod idle;
 pub mod random;
 pub mod report;
 pub mod statistics;
 pub mod threads;
 
+pub mod guest;
 pub mod ours;
 pub mod peers;
 

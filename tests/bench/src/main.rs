@@ -2,12 +2,16 @@
 
 use holdfast_bench::contest::Effort;
 use holdfast_bench::groups::{GROUPS, Group};
+use holdfast_bench::heap::Heap;
 use holdfast_bench::report::Report;
 use holdfast_bench::targets;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 const HELP: &str = "\
 Measures the crates beside their peers.

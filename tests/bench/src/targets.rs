@@ -72,6 +72,8 @@ fn by(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 pub fn rows(report: &Report) -> Vec<Row> {
     let mut rows = accesses(report);
     rows.extend(changes(report));
+    rows.extend(threads(report));
+    rows.extend(ends(report));
     rows
 }
 
@@ -112,6 +114,10 @@ fn accesses(report: &Report) -> Vec<Row> {
             ],
         },
         Row {
+            work: "64 KiB, one place, × memcpy",
+            checks: ["read", "write"].map(|what| bulk(report, what)).to_vec(),
+        },
+        Row {
             work: "MMIO read, guard each, random",
             checks: reads,
         },
@@ -149,6 +155,76 @@ fn changes(report: &Report) -> Vec<Row> {
         Row {
             work: "a view of 65,536 regions",
             checks: vec![at_most("add and commit, ms", 60.0, build)],
+        },
+    ]
+}
+
+fn bulk(report: &Report, what: &str) -> Check {
+    let nanos = |who| report.median("bulk", &format!("{what}, one place"), 65_536, who);
+    at_least(what, 0.95, by(nanos("memcpy"), nanos("ours, guard each")))
+}
+
+fn threads(report: &Report) -> Vec<Row> {
+    let gain = |who| report.median("threads", "two threads by one", 2, who);
+    let batch = |work, who| report.median("threads", work, 1000, who);
+    let ours = ["ours, guard each", "ours, guard held", "ours, mmio"];
+    let slower = |who| by(batch("beside a writer", who), batch("alone", who));
+    let mut beside = Vec::new();
+    for who in &ours[..2] {
+        beside.push(at_most(format!("{who}, median by alone"), 1.3, slower(who)));
+        let tail = batch("beside a writer, 99.9th percentile", who);
+        beside.push(Check {
+            what: format!("{who}, 99.9th percentile, ns"),
+            bound: Bound::None,
+            measured: tail,
+        });
+    }
+    vec![
+        Row {
+            work: "gain of two threads, by that of raw loads",
+            checks: ours
+                .map(|who| at_least(who, 0.95, by(gain(who), gain("raw"))))
+                .to_vec(),
+        },
+        Row {
+            work: "reader beside a writer, batches of 1,000",
+            checks: beside,
+        },
+    ]
+}
+
+fn ends(report: &Report) -> Vec<Row> {
+    let life = |who| report.median("withdraw", "create to unparent returned", 4, who);
+    let finalized = |who| report.median("withdraw", "withdrawal to finalized", 4, who);
+    let idle = "an idle machine: wake-ups a second";
+    let wakeups = report.median("withdraw", idle, 4, "all other threads");
+    let unmap = |who| report.median("blob", &format!("unmap, {who}"), 16_384, "to the reply");
+    vec![
+        Row {
+            work: "withdrawal to finalized",
+            checks: vec![
+                at_most("reclaimer spinning, µs", 50.0, finalized("spinning")),
+                at_most("reclaimer slept, µs", 150.0, finalized("slept")),
+            ],
+        },
+        Row {
+            work: "device with 4 regions, create to unparent returned",
+            checks: vec![at_most(
+                "mapped and unmapped, µs",
+                10.0,
+                life("mapped and unmapped"),
+            )],
+        },
+        Row {
+            work: "blob unmap to reply beside 16,384",
+            checks: vec![
+                at_most("reclaimer spinning, µs", 60.0, unmap("spinning")),
+                at_most("reclaimer slept, µs", 200.0, unmap("slept")),
+            ],
+        },
+        Row {
+            work: "an idle machine",
+            checks: vec![at_most("wake-ups a second", 0.0, wakeups)],
         },
     ]
 }

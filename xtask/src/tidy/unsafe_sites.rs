@@ -23,6 +23,8 @@ const SITES: &[&str] = &[
     "qom/grace/tests/loom_publish.rs",
     "qom/grace/tests/plain_atomics.rs",
     "tests/bench/src/cpu.rs",
+    "tests/bench/src/heap.rs",
+    "tests/bench/src/peers/memcpy.rs",
     "tests/bench/src/peers/vm_memory.rs",
 ];
 
