@@ -15,7 +15,7 @@ pub trait DeviceOps: Target {
     ///
     /// # Errors
     /// The device's own error, a panic in it, or the device is withdrawn. Nothing is left: what was opened in its name is closed, regions that
-    /// were put into containers are out of them, an implicit parent is gone.
+    /// were put into containers of others (its own and those below it) are out of them, an implicit parent is gone.
     fn realize(&self) -> Result<(), RealizeError> {
         realize(&self.pointer()?)
     }
