@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything a change must pass beside `cargo test`, step by step.
+//! `cargo xtask ci`: all that a change must pass besides `cargo test --workspace`, step by step.
 //!
 //! All steps run, and every failure is reported at the end, not only the first. The output of each step goes to a log
 //! under the target folder, and is shown where the step fails. Budget: 40 minutes on two cores from a clean clone.
@@ -43,7 +43,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "demos",
-        about: "cargo xtask demo",
+        about: "every demonstration (cargo xtask demo all)",
         run: demo::run,
     },
     Step {

@@ -24,7 +24,7 @@ pub(crate) fn run(runner: &Runner) -> Outcome {
         Ok(found) if found.is_empty() => {
             Outcome::Skipped("no demonstration yet: examples/src/bin/demo.rs is missing".into())
         }
-        Ok(_) => match runner.run(&mut demo(), LIMIT) {
+        Ok(_) => match runner.run(demo().arg("all"), LIMIT) {
             Ok(_) => Outcome::Ok,
             Err(error) => Outcome::Failed(error),
         },

@@ -1,9 +1,9 @@
-//! The project's own commands: demonstrations, oracles, checks and the whole of CI.
+//! The project's own commands: demonstrations, oracles, checks, and all of CI besides the tests.
 //!
 //! `cargo xtask` with no argument lists them. This program depends on nothing, neither on the crates it checks nor on
 //! any other, so that it builds in a second from a clean clone and still runs while the crates do not compile.
 //!
-//! Read `tidy.rs` for the house rules, `ci.rs` for what a change must pass.
+//! Read `tidy.rs` for the house rules, `ci.rs` for what a change must pass besides the tests.
 
 mod bench;
 mod bench_smoke;
@@ -30,7 +30,8 @@ usage: cargo xtask COMMAND [ARGS]
 
   demo [ARGS]                         run the demonstrations (release build); --help is theirs
   oracle FILE...                      replay recorded results against the crates (release build)
-  ci [--only NAME]... [--list]        everything a change must pass; reports every failure, not the first
+  ci [--only NAME]... [--list]        all that a change must pass besides the tests (cargo test --workspace);
+                                      reports every failure, not the first
   tidy [--list] [NAME]...             the house rules: layers, headers, size, unsafe sites, ...
   sanitize [thread|address] [--seconds N]
                                       the stress program under ThreadSanitizer, AddressSanitizer or both (nightly)
