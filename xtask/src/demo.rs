@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use crate::command::{self, Outcome, Runner, cargo};
+use crate::command::{self, Outcome, Runner};
 use crate::workspace::{self, Kind};
 
 const LIMIT: Duration = Duration::from_mins(15);
@@ -32,15 +32,5 @@ pub(crate) fn run(runner: &Runner) -> Outcome {
 }
 
 fn demo() -> Command {
-    let args = [
-        "run",
-        "--release",
-        "--quiet",
-        "-p",
-        "holdfast-examples",
-        "--bin",
-        "demo",
-        "--",
-    ];
-    cargo(&workspace::root(), args)
+    command::program(&workspace::root(), "holdfast-examples", "demo")
 }
