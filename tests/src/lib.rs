@@ -1,7 +1,7 @@
 //! Tests that span the crates: oracles, properties, threads.
 //!
 //! The library holds what several tests share: [`oracle`], which also is the program `oracle`; [`rig`], a machine under observation;
-//! [`stress`], which is the program `stress`; [`gpu_wire`], which is the program `fuzz_gpu_wire`; [`bytewise`], memory as a guest sees it; [`random`] and [`bounded`], which programs with a seed and a time limit have in common.
+//! [`stress`], which is the program `stress`; [`gpu_wire`], which is the program `fuzz_gpu_wire`; [`bytewise`], memory as a guest sees it; [`access_case`], which is the program `fuzz_memory`; [`random`] and [`bounded`], which programs with a seed and a time limit have in common.
 
 pub mod oracle;
 pub mod rig;
@@ -10,6 +10,8 @@ pub mod bounded;
 pub mod random;
 
 pub mod bytewise;
+
+pub mod access_case;
 pub mod gpu_wire;
 pub mod stress;
 
