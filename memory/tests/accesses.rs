@@ -2,7 +2,7 @@
 
 use memory::{
     Access, AccessRules, AddressSpace, Attrs, Backing, Endian, FnOps, Gpa, MemTx, MemTxError,
-    Offset, Priority, Region, RegionApi, RegionOps, Size,
+    Offset, Priority, Region, RegionApi, RegionBuilder, RegionOps, Size,
 };
 use qom::{Child, Container, Machine};
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ impl Board {
         }
     }
 
-    fn show(&self, at: u64, builder: memory::RegionBuilder) -> Child<Region> {
+    fn show(&self, at: u64, builder: RegionBuilder) -> Child<Region> {
         let region = builder.create(self.machine.root()).unwrap();
         self.system
             .add_subregion(Offset(at), &region, Priority(0))
@@ -56,10 +56,13 @@ fn bytes_at<const N: usize>(backing: &Backing, at: u64) -> [u8; N] {
     found
 }
 
+/// Offset, size and value of each write.
+type Written = Arc<Mutex<Vec<(u64, u8, u64)>>>;
+
 /// Answers reads with consecutive bytes from 0xd0 on as its byte order has them, and writes down what is written.
 struct Regs {
     order: Endian,
-    written: Arc<Mutex<Vec<(u64, u8, u64)>>>,
+    written: Written,
 }
 
 impl RegionOps for Regs {
@@ -78,8 +81,8 @@ impl RegionOps for Regs {
     }
 }
 
-fn device(order: Endian) -> (memory::RegionBuilder, Arc<Mutex<Vec<(u64, u8, u64)>>>) {
-    let written = Arc::default();
+fn device(order: Endian) -> (RegionBuilder, Written) {
+    let written = Written::default();
     let regs = Regs {
         order,
         written: Arc::clone(&written),
