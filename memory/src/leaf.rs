@@ -27,10 +27,12 @@ pub struct Leaf {
 }
 
 struct LeafInner {
-    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
-    hold: Option<Hold>,
+    /// INVARIANT: goes before the hold does, so that the region's own pointer to it is always the last: what the device's callbacks do when they
+    /// are dropped is no business of whoever lets go of a snapshot.
     core: Arc<RegionCore>,
     range: FlatRange,
+    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
+    hold: Option<Hold>,
 }
 
 impl Leaf {
@@ -55,9 +57,9 @@ impl Leaf {
         Some(Self {
             direct,
             inner: Arc::new(LeafInner {
-                hold,
                 core,
                 range: *range,
+                hold,
             }),
         })
     }

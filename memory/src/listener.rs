@@ -95,7 +95,8 @@ pub(crate) struct ListenerEntry {
     pub(crate) priority: i32,
     pub(crate) wants_unchanged: bool,
     owner: Pointer,
-    listener: Box<dyn ErasedListener>,
+    /// `None` only once it is dropped.
+    listener: Option<Box<dyn ErasedListener>>,
 }
 
 impl ListenerEntry {
@@ -105,9 +106,22 @@ impl ListenerEntry {
             return;
         }
         layer::run_hook(Place::Listener, "listener", &self.owner, || {
-            self.listener.call(&self.owner, call);
+            if let Some(listener) = &self.listener {
+                listener.call(&self.owner, call);
+            }
         });
         let _ = space;
+    }
+}
+
+impl Drop for ListenerEntry {
+    /// The last pointer may go in a commit, in a withdrawal, or in whoever lets go of a [`ListenerHandle`] of a listener that was closed
+    /// long ago: what a listener's own fields do then is as little their business as what it does when it is called.
+    fn drop(&mut self) {
+        let listener = self.listener.take();
+        layer::run_hook(Place::Listener, "dropping a listener", &self.owner, || {
+            drop(listener);
+        });
     }
 }
 
@@ -239,7 +253,7 @@ pub(crate) fn register<L: Listener>(
         priority: listener.priority(),
         wants_unchanged: listener.wants_unchanged(),
         owner: owner.clone(),
-        listener: Box::new(listener),
+        listener: Some(Box::new(listener)),
     });
     let shared = Arc::new(ListenerShared {
         space: space.clone(),

@@ -138,11 +138,7 @@ fn run_stations(object: &Pointer) -> Result<(), RealizeError> {
             Err(panic) => RealizeError::Panicked {
                 device: object.describe(),
                 type_name: station.type_name,
-                message: panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_default(),
+                message: layer::message_of(panic),
             },
         };
         run_unrealize(object, &stations[..i]);

@@ -359,8 +359,9 @@ impl Outside {
     /// A line's panic is its own: what the device has written to the rings stands.
     fn set_line(&self, level: bool) {
         let line = &self.line;
-        if catch_unwind(AssertUnwindSafe(|| line.set(level))).is_err() {
-            tracing::error!(level, "an interrupt line panicked");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| line.set(level))) {
+            let message = qom::layer::message_of(panic);
+            tracing::error!(level, message, "an interrupt line panicked");
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn call_read(
     }));
     match called {
         Ok((value, result)) => (access::swap_to(core.rules, order, size, value), result),
-        Err(panic) => (0, panicked(leaf, &*panic)),
+        Err(panic) => (0, panicked(leaf, panic)),
     }
 }
 
@@ -127,16 +127,13 @@ pub(super) fn call_write(
     }));
     match called {
         Ok(result) => result,
-        Err(panic) => panicked(leaf, &*panic),
+        Err(panic) => panicked(leaf, panic),
     }
 }
 
 #[cold]
-fn panicked(leaf: &Leaf, panic: &(dyn std::any::Any + Send)) -> MemTx {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
+fn panicked(leaf: &Leaf, panic: Box<dyn std::any::Any + Send>) -> MemTx {
+    let text = qom::layer::message_of(panic);
     let owner = &leaf.core().owner;
     tracing::error!(owner = %owner.describe(), region = leaf.core().name, panic = text, "a callback panicked");
     qom::layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);

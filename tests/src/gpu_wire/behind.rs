@@ -15,6 +15,17 @@ use parking_lot::Mutex;
 
 use crate::random::Random;
 
+/// What it panics with: it panics in its turn.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            resume_unwind(Box::new("dropped"));
+        }
+    }
+}
+
 /// What it knows.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -64,7 +75,7 @@ impl Known {
             Err(RendererError::Refused("told to".into()))
         } else if drawn < 2 * self.moody {
             // No message: it is no finding.
-            resume_unwind(Box::new("told to"));
+            resume_unwind(Box::new(Bomb));
         } else {
             Ok(())
         }

@@ -10,6 +10,8 @@ const PAGES_DRAWN: u8 = 12;
 pub(crate) enum Kind {
     Io,
     Ram,
+    /// RAM whose bytes the caller lends.
+    Lent,
     Box,
 }
 
@@ -101,10 +103,14 @@ pub(crate) enum Op {
         point: Point,
         victim: u8,
     },
+    /// `bomb`: what it panics with panics in its turn when it is dropped.
     PanicAt {
         owner: u8,
         point: Point,
+        bomb: bool,
     },
+    /// Open a handle in the owner's name.
+    Open(u8),
     DropHandle(u8),
     Enter(u8),
     Park {
@@ -123,6 +129,12 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
         Point::Unparent,
         Point::Finalize,
         Point::Read,
+        Point::Drop,
+        Point::Close,
+        Point::CloseDrop,
+        Point::OpsDrop,
+        Point::Keeper,
+        Point::BytesGone,
     ])
 }
 
@@ -138,7 +150,7 @@ pub(crate) fn how() -> impl Strategy<Value = How> {
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let kind = prop_oneof![3 => Just(Kind::Io), 4 => Just(Kind::Ram), 3 => Just(Kind::Box)];
+    let kind = prop_oneof![3 => Just(Kind::Io), 3 => Just(Kind::Ram), 2 => Just(Kind::Lent), 3 => Just(Kind::Box)];
     let i = any::<u8>;
     let page = || 0..PAGES_DRAWN;
     let making = prop_oneof![
@@ -166,6 +178,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (i(), i(), prop::bool::weighted(0.3))
             .prop_map(|(holder, space, panics)| Op::Listen { holder, space, panics }),
         1 => i().prop_map(Op::CloseListener),
+        3 => i().prop_map(Op::Open),
         1 => i().prop_map(Op::Snapshot),
         1 => i().prop_map(Op::DropSnapshot),
         1 => (i(), i()).prop_map(|(from, to)| Op::Link { from, to }),
@@ -177,7 +190,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => i().prop_map(Op::UnparentRegion),
         2 => (i(), point(), i())
             .prop_map(|(owner, point, victim)| Op::Arm { owner, point, victim }),
-        2 => (i(), point()).prop_map(|(owner, point)| Op::PanicAt { owner, point }),
+        4 => (i(), point(), prop::bool::weighted(0.2))
+            .prop_map(|(owner, point, bomb)| Op::PanicAt { owner, point, bomb }),
         3 => i().prop_map(Op::DropHandle),
     ];
     let looking = prop_oneof![
@@ -194,7 +208,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
 pub(crate) type First = (bool, Vec<(Kind, u8)>);
 
 pub(crate) fn first() -> impl Strategy<Value = First> {
-    let kind = prop_oneof![4 => Just(Kind::Io), 5 => Just(Kind::Ram), 2 => Just(Kind::Box)];
+    let kind = prop_oneof![4 => Just(Kind::Io), 3 => Just(Kind::Ram), 2 => Just(Kind::Lent), 2 => Just(Kind::Box)];
     (
         any::<bool>(),
         prop::collection::vec((kind, 0..PAGES_DRAWN), 1..5),
