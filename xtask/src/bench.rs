@@ -26,6 +26,18 @@ pub(crate) fn smoke(runner: &Runner) -> Outcome {
     }
 }
 
+/// What single operations execute, against the counts that are kept; where they cannot be compared the program says why.
+pub(crate) fn instructions(runner: &Runner) -> Outcome {
+    const SKIPPED: &str = "instructions: SKIPPED (";
+    match runner.run(program().arg("instructions"), LIMIT) {
+        Ok(ended) => match ended.output.lines().find_map(|l| l.strip_prefix(SKIPPED)) {
+            Some(reason) => Outcome::Skipped(reason.trim_end_matches(')').to_owned()),
+            None => Outcome::Ok,
+        },
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
 fn program() -> Command {
     command::program(&workspace::root(), "holdfast-bench", "holdfast-bench")
 }

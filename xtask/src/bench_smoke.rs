@@ -1,6 +1,7 @@
 //! `cargo xtask bench-smoke`: every benchmark runs once, so that none rots; its figures mean nothing here.
 //!
-//! That is the measuring program `tests/bench` in its shortest mode, and whatever else there is: a file `*/benches/*.rs`. It is given `--test` (criterion's word for "once"), and must take it.
+//! That is the measuring program `tests/bench` in its shortest mode, and whatever else there is: a file `*/benches/*.rs`, which is given `--test`
+//! (criterion's word for "once") and must take it.
 
 use std::time::Duration;
 

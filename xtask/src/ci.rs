@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::command::{Outcome, Runner, cargo};
 use crate::sanitize::{self, Sanitizer};
 use crate::workspace::{self, Kind, Target};
-use crate::{bench_smoke, demo, fuzz, loom, tidy};
+use crate::{bench, bench_smoke, demo, fuzz, loom, tidy};
 
 /// A step: a name for `--only`, a line for `--list`, and what it does.
 struct Step {
@@ -55,6 +55,11 @@ const STEPS: &[Step] = &[
         name: "bench-smoke",
         about: "every benchmark once, a little of each",
         run: bench_smoke::run,
+    },
+    Step {
+        name: "instructions",
+        about: "what hot operations execute, against tests/bench/instructions.json",
+        run: bench::instructions,
     },
     Step {
         name: "loom",

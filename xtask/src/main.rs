@@ -39,6 +39,7 @@ usage: cargo xtask COMMAND [ARGS]
   fuzz [--seconds N] [NAME]...        the fuzz programs tests/src/bin/fuzz_*.rs, N seconds each
   bench [GROUP]... [--quick] [--json FILE] [--svg DIR]
                                       how fast the crates are beside their peers (release build); --help lists the groups
+  bench instructions [--update]       what hot operations execute, against the counts that are kept
   bench-smoke                         every benchmark once, for its errors and not for its figures
   help                                this text
 

@@ -1,5 +1,6 @@
 //! The machines that are measured: RAM in many regions, callbacks in many regions, as a user of the crates would set them up.
 
+use crate::layout::Layout;
 use memory::{
     Access, AddressSpace, Backing, Commit, Listener, MemTxError, Offset, Priority, Region,
     RegionApi, RegionOps, Section, Size,
@@ -11,18 +12,19 @@ use std::time::Duration;
 
 /// A page, in bytes.
 pub const PAGE: u64 = 4096;
-/// How much RAM there is, whatever the number of regions it is shown in: so what differs between sizes is the way to the bytes.
+/// How much RAM there is.
 pub const RAM_BYTES: u64 = 256 << 20;
 /// Longer than anything takes that works.
 pub const LONG: Duration = Duration::from_mins(1);
 
 /// The bytes that ours and the peers show: one and the same memory.
-pub static RAM: LazyLock<Backing> = LazyLock::new(|| {
-    let ram = Backing::anonymous(RAM_BYTES).expect("memory for the RAM");
-    // Or the first who comes by pays for the pages.
-    ram.bytes().fill(0, RAM_BYTES, 1).expect("all of it");
-    ram
-});
+pub static RAM: LazyLock<Backing> =
+    LazyLock::new(|| Backing::anonymous(RAM_BYTES).expect("memory for the RAM"));
+
+/// Touches all of it, or the first who comes by pays for the pages.
+pub fn touch_ram() {
+    RAM.bytes().fill(0, RAM_BYTES, 1).expect("all of it");
+}
 
 /// A machine with a container and an address space rooted at it.
 #[derive(Debug)]
@@ -68,23 +70,38 @@ impl Board {
         }
     }
 
-    /// All of the RAM in `n` regions side by side, each with its part of the bytes.
-    pub fn with_ram(n: u64) -> Self {
-        let board = Self::new();
-        let size = RAM_BYTES / n;
-        let regions = (0..n).map(|i| {
-            let part = RAM.slice(i * size, size).expect("a part of the RAM");
-            let region = Region::ram("ram", part).create(board.machine.root());
-            (i * size, region.expect("a region"))
+    /// RAM.
+    pub fn with_ram(layout: Layout) -> Self {
+        Self::new().and_ram(layout)
+    }
+
+    /// The same in a board of the caller's.
+    #[must_use]
+    pub fn and_ram(self, layout: Layout) -> Self {
+        let regions = layout.parts().map(|part| {
+            let bytes = RAM.slice(part.offset, part.len);
+            let region = Region::ram("ram", bytes.expect("a part of the RAM"));
+            let region = region.create(self.machine.root());
+            (part.place, region.expect("a region"))
         });
-        board.show(&regions.collect::<Vec<_>>());
-        assert_eq!(board.space.enter().view().len() as u64, n);
-        board
+        self.show(&regions.collect::<Vec<_>>());
+        assert_eq!(self.space.enter().view().len() as u64, layout.regions());
+        self
     }
 
     /// `n` pages of callbacks side by side: all of one owner's, or each of its own owner's.
     pub fn with_cards<O: RegionOps<Owner = Card> + Default>(n: u64, an_owner_each: bool) -> Self {
-        let board = Self::new();
+        Self::new().and_cards::<O>(n, an_owner_each)
+    }
+
+    /// The same in a board of the caller's.
+    #[must_use]
+    pub fn and_cards<O: RegionOps<Owner = Card> + Default>(
+        self,
+        n: u64,
+        an_owner_each: bool,
+    ) -> Self {
+        let board = self;
         let mut card = board.card();
         let mut regions = Vec::new();
         for i in 0..n {

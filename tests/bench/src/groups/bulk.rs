@@ -3,6 +3,7 @@
 //! One place stays in the caches, so it shows what an access costs beside the copy; all over the RAM it is memory that counts.
 
 use crate::contest::{Contest, Effort, thread};
+use crate::layout::Layout;
 use crate::ours::{Board, RAM, RAM_BYTES};
 use crate::peers::{memcpy, vm_memory};
 use crate::random::Pool;
@@ -24,11 +25,11 @@ const PAIRS: [(&str, &str); 3] = [
 ];
 
 pub(super) fn run(effort: Effort, report: &mut Report) {
-    let board = Board::with_ram(REGIONS);
+    let board = Board::with_ram(Layout::whole(REGIONS));
     let here = Here {
         board: &board,
-        plain: &vm_memory::memory(REGIONS),
-        atomic: &GuestMemoryAtomic::new(vm_memory::memory(REGIONS)),
+        plain: &vm_memory::memory(Layout::whole(REGIONS)),
+        atomic: &GuestMemoryAtomic::new(vm_memory::memory(Layout::whole(REGIONS))),
     };
     for size in SIZES {
         let all_over = Pool::below(RAM_BYTES, size);

@@ -4,13 +4,12 @@
 //! ascending, descending or random order; its siblings were added in that order too. "Background" is the processor time that other threads use
 //! afterwards for a pair of changes: waiting out grace periods, freeing what was replaced.
 
-use crate::contest::{Contest, Effort, Outcome, a_round};
-use crate::cpu;
+use crate::background::Background;
+use crate::contest::{Contest, Effort, Outcome, wall};
 use crate::ours::{Board, Counting, PAGE, RAM};
 use crate::peers::{vm_device, vm_memory};
 use crate::random::Random;
 use crate::report::{Report, Unit, Work};
-use crate::statistics::Samples;
 use ::vm_device::bus::{MmioAddress, MmioRange};
 use ::vm_device::device_manager::MmioManager;
 use ::vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
@@ -19,7 +18,7 @@ use qom::Child;
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The group's name.
 pub(super) const NAME: &str = "commit";
@@ -135,22 +134,18 @@ impl Crowd {
     fn timed(
         &mut self,
         rounds: u64,
-        background: &RefCell<Vec<f64>>,
+        background: &Background,
         mut change: impl FnMut(&mut Self),
     ) -> Duration {
-        let (process, own) = (cpu::process_time(), cpu::thread_time());
-        let start = Instant::now();
-        for _ in 0..rounds {
-            change(self);
-        }
-        let time = start.elapsed();
-        self.board.settle();
-        let own = cpu::thread_time().saturating_sub(own);
-        let others = cpu::process_time()
-            .saturating_sub(process)
-            .saturating_sub(own);
-        background.borrow_mut().push(a_round(others, rounds));
-        time
+        background.of(rounds, || {
+            let time = wall(|| {
+                for _ in 0..rounds {
+                    change(self);
+                }
+            });
+            self.board.settle();
+            time
+        })
     }
 }
 
@@ -170,7 +165,7 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
 
 fn one(effort: Effort, report: &mut Report, n: u64, order: Order, spaces: u64) {
     let crowd = RefCell::new(Crowd::new(n, order, spaces));
-    let (background, other) = (RefCell::default(), RefCell::default());
+    let (background, other) = (Background::default(), Background::default());
     let mut contest = Contest::new();
     contest
         .add("add + remove", |rounds| {
@@ -206,11 +201,9 @@ fn one(effort: Effort, report: &mut Report, n: u64, order: Order, spaces: u64) {
     }
     let mut outcomes = contest.run(effort);
     drop(contest);
-    let mut background = background.into_inner();
-    let kept = background.split_off(background.len() - effort.samples());
     outcomes.push(Outcome {
         who: "background".to_owned(),
-        nanos: Samples::new(kept),
+        nanos: background.nanos(),
     });
     let spaces_text = if spaces == 1 { "1 space" } else { "8 spaces" };
     let work = Work {
@@ -232,7 +225,7 @@ fn peers(n: u64, contest: &mut Contest<'_>) {
     let atomic = GuestMemoryAtomic::new(map.expect("regions in order"));
     let extra = Arc::new(vm_memory::region(PAGE, 0, PAGE));
     contest.add("vm-memory insert + remove", move |rounds| {
-        crate::contest::wall(|| {
+        wall(|| {
             for _ in 0..rounds {
                 let lock = atomic.lock().expect("nobody panics under it");
                 let more = atomic.memory().insert_region(extra.clone());
@@ -258,7 +251,7 @@ fn peers(n: u64, contest: &mut Contest<'_>) {
     let mut random = Random::new(n);
     let device = vm_device::plain();
     contest.add("vm-device in RwLock", move |rounds| {
-        crate::contest::wall(|| {
+        wall(|| {
             for _ in 0..rounds {
                 let base = MmioAddress(random.below(n.max(1)) * 2 * PAGE + PAGE);
                 let range = MmioRange::new(base, PAGE).expect("a range");

@@ -4,7 +4,8 @@
 //! bytes themselves, so it shows what the loop and the caches cost.
 
 use crate::contest::{Contest, Effort, thread};
-use crate::ours::{Board, RAM, RAM_BYTES};
+use crate::layout::Layout;
+use crate::ours::{Board, RAM};
 use crate::peers::vm_memory;
 use crate::random::Pool;
 use crate::report::{Report, Unit, Work};
@@ -24,15 +25,16 @@ const PAIRS: [(&str, &str); 2] = [
 
 pub(super) fn run(effort: Effort, report: &mut Report) {
     for n in effort.sizes(&SIZES) {
-        let board = Board::with_ram(n);
-        let plain = vm_memory::memory(n);
-        let atomic = GuestMemoryAtomic::new(vm_memory::memory(n));
-        let random = Pool::below(RAM_BYTES, 4);
+        let layout = Layout::compact(n);
+        let board = Board::with_ram(layout);
+        let plain = vm_memory::memory(layout);
+        let atomic = GuestMemoryAtomic::new(vm_memory::memory(layout));
+        let random = Pool::below(layout.bytes(), 4);
         let hot = random.hot();
         for (place, addresses) in [("hot", &hot), ("pool", &random)] {
             for (what, mut contest) in [
-                ("load", loads(&board, &plain, &atomic, addresses)),
-                ("store", stores(&board, &plain, &atomic, addresses)),
+                ("load", loads(layout, &board, &plain, &atomic, addresses)),
+                ("store", stores(layout, &board, &plain, &atomic, addresses)),
             ] {
                 let work = Work {
                     group: NAME,
@@ -51,6 +53,7 @@ type Plain = ::vm_memory::GuestMemoryMmap;
 type Atomic = GuestMemoryAtomic<Plain>;
 
 fn loads<'a>(
+    layout: Layout,
     board: &'a Board,
     plain: &'a Plain,
     atomic: &'a Atomic,
@@ -110,7 +113,7 @@ fn loads<'a>(
         .add("raw", move |rounds| {
             thread(|| {
                 addresses.each(0, rounds, |addr| {
-                    black_box(raw.load_u32(addr).is_some_and(seen));
+                    black_box(raw.load_u32(layout.offset(addr)).is_some_and(seen));
                 });
             })
         });
@@ -125,6 +128,7 @@ fn seen(value: u32) -> bool {
 }
 
 fn stores<'a>(
+    layout: Layout,
     board: &'a Board,
     plain: &'a Plain,
     atomic: &'a Atomic,
@@ -177,7 +181,7 @@ fn stores<'a>(
         .add("raw", move |rounds| {
             thread(|| {
                 addresses.each(0, rounds, |addr| {
-                    black_box(raw.store_u32(addr, value()).is_ok());
+                    black_box(raw.store_u32(layout.offset(addr), value()).is_ok());
                 });
             })
         });

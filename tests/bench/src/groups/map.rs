@@ -1,7 +1,8 @@
 //! Ways to 4 KiB of RAM: borrowed from a view, pinned for an I/O, mapped in somebody's name; by one thread and by two at once.
 
 use crate::contest::{Contest, Effort, thread};
-use crate::ours::{Board, PAGE, RAM_BYTES};
+use crate::layout::Layout;
+use crate::ours::{Board, PAGE};
 use crate::peers::vm_memory;
 use crate::random::Pool;
 use crate::report::{Report, Unit, Work};
@@ -24,10 +25,11 @@ const PAIRS: [(&str, &str); 3] = [
 ];
 
 pub(super) fn run(effort: Effort, report: &mut Report) {
-    let board = Board::with_ram(REGIONS);
-    let plain = vm_memory::memory(REGIONS);
-    let atomic = GuestMemoryAtomic::new(vm_memory::memory(REGIONS));
-    let pages = Pool::below(RAM_BYTES, PAGE);
+    let layout = Layout::compact(REGIONS);
+    let board = Board::with_ram(layout);
+    let plain = vm_memory::memory(layout);
+    let atomic = GuestMemoryAtomic::new(vm_memory::memory(layout));
+    let pages = Pool::below(layout.bytes(), PAGE);
     for threads in [1, 2] {
         let ways = Ways {
             board: &board,

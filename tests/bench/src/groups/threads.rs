@@ -5,7 +5,8 @@
 //! share processors.
 
 use crate::contest::{Contest, Effort, thread};
-use crate::ours::{Board, PAGE, Plain, RAM, RAM_BYTES};
+use crate::layout::Layout;
+use crate::ours::{Board, PAGE, Plain, RAM};
 use crate::peers::{vm_device, vm_memory};
 use crate::random::{Pool, Random};
 use crate::report::{Report, Unit, Work};
@@ -24,8 +25,11 @@ use std::time::{Duration, Instant};
 
 /// The group's name.
 pub(super) const NAME: &str = "threads";
-/// The RAM is in so many regions.
-const REGIONS: u64 = 256;
+/// How the RAM is shown.
+fn layout() -> Layout {
+    Layout::compact(256)
+}
+
 /// As many callbacks are there.
 const CARDS: u64 = 64;
 /// A sample of two threads is longer, so that their start counts for little.
@@ -56,17 +60,17 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let mut random = Random::new(CARDS);
-        let ram = Board::with_ram(REGIONS);
+        let ram = Board::with_ram(layout());
         let page = RAM.slice(0, PAGE).expect("a part of the RAM");
         let extra = Region::ram("extra", page).create(ram.machine.root());
         Self {
             extra: extra.expect("a region"),
             ram,
             cards: Board::with_cards::<Plain>(CARDS, true),
-            plain: vm_memory::memory(REGIONS),
-            atomic: GuestMemoryAtomic::new(vm_memory::memory(REGIONS)),
+            plain: vm_memory::memory(layout()),
+            atomic: GuestMemoryAtomic::new(vm_memory::memory(layout())),
             manager: RwLock::new(vm_device::manager(CARDS, true, vm_device::plain)),
-            addresses: Pool::below(RAM_BYTES, 4),
+            addresses: Pool::below(layout().bytes(), 4),
             registers: Pool::of(move || random.below(CARDS) * PAGE + 8),
         }
     }
@@ -81,9 +85,9 @@ impl Scene {
             (
                 "raw",
                 Box::new(move |from, n| {
-                    let raw = RAM.bytes();
+                    let (raw, layout) = (RAM.bytes(), layout());
                     addresses.each(from, n, |a| {
-                        black_box(raw.load_u32(a));
+                        black_box(raw.load_u32(layout.offset(a)));
                     });
                 }),
             ),
@@ -318,21 +322,21 @@ fn until(stop: &AtomicBool, mut change: impl FnMut()) -> u64 {
 fn our_writer(scene: &Scene, stop: &AtomicBool) -> u64 {
     let system = &scene.ram.system;
     until(stop, || {
-        let added = system.add_subregion(Offset(RAM_BYTES), &scene.extra, Priority(0));
+        let added = system.add_subregion(Offset(layout().bytes()), &scene.extra, Priority(0));
         added.expect("a free region");
         system.del_subregion(&scene.extra).expect("it is there");
     })
 }
 
 fn memory_writer(scene: &Scene, stop: &AtomicBool) -> u64 {
-    let extra = Arc::new(vm_memory::region(RAM_BYTES, 0, PAGE));
+    let extra = Arc::new(vm_memory::region(layout().bytes(), 0, PAGE));
     until(stop, || {
         let lock = scene.atomic.lock().expect("nobody panics under it");
         let more = scene.atomic.memory().insert_region(extra.clone());
         lock.replace(more.expect("a free place"));
         let lock = scene.atomic.lock().expect("nobody panics under it");
         let less = scene.atomic.memory();
-        let less = less.remove_region(GuestAddress(RAM_BYTES), PAGE);
+        let less = less.remove_region(GuestAddress(layout().bytes()), PAGE);
         lock.replace(less.expect("it is there").0);
     })
 }

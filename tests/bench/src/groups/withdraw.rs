@@ -4,8 +4,8 @@
 //! sleeping for longer than a round takes, so that it is awake for certain; *slept*, where nothing has happened for a while, so that everybody
 //! sleeps. The time ends in the finalizer itself: whoever waits for it is not waited for. Reported beside it: what an idle machine costs.
 
-use crate::contest::{Contest, Effort, wall};
-use crate::cpu;
+use crate::background::Background;
+use crate::contest::{Contest, Effort, Outcome, wall};
 use crate::idle::{self, Idle};
 use crate::ours::{Board, LONG, PAGE};
 use crate::report::{Report, Unit, Work};
@@ -149,7 +149,7 @@ fn work(work: &str, unit: Unit) -> Work<'_> {
 /// Whole lives, one after another, until the unparent has returned.
 fn lives(effort: Effort, report: &mut Report) {
     let board = Board::new();
-    let mut background = Vec::new();
+    let background = Background::default();
     let mut contest = Contest::new();
     contest
         .add("not mapped", |rounds| {
@@ -162,22 +162,18 @@ fn lives(effort: Effort, report: &mut Report) {
             time
         })
         .add("mapped and unmapped", |rounds| {
-            let (process, own) = (cpu::process_time(), cpu::thread_time());
-            let time = wall(|| {
-                for _ in 0..rounds {
-                    let quad = plug(&board);
-                    map(&board, &quad);
-                    unmap(&board, &quad);
-                    quad.unparent().expect("it is there");
-                }
-            });
-            board.settle();
-            let own = cpu::thread_time().saturating_sub(own);
-            let others = cpu::process_time()
-                .saturating_sub(process)
-                .saturating_sub(own);
-            background.push(crate::contest::a_round(others, rounds));
-            time
+            background.of(rounds, || {
+                let time = wall(|| {
+                    for _ in 0..rounds {
+                        let quad = plug(&board);
+                        map(&board, &quad);
+                        unmap(&board, &quad);
+                        quad.unparent().expect("it is there");
+                    }
+                });
+                board.settle();
+                time
+            })
         })
         .add("withdrawn while mapped", |rounds| {
             let time = wall(|| {
@@ -190,12 +186,14 @@ fn lives(effort: Effort, report: &mut Report) {
             board.settle();
             time
         });
-    let outcomes = contest.run(effort);
+    let mut outcomes = contest.run(effort);
     drop(contest);
+    outcomes.push(Outcome {
+        who: "background of the second".to_owned(),
+        nanos: background.nanos(),
+    });
     let work = work("create to unparent returned", Unit::Micros);
     report.outcomes(&work, &[], outcomes);
-    let background = Samples::new(background.into_iter().map(|nanos| nanos / 1e3).collect());
-    report.figure(&work, "background of the second", background.summary());
     board.close();
 }
 

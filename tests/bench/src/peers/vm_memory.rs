@@ -5,14 +5,16 @@
     reason = "vm-memory is to show the very bytes that ours shows, and takes them by their address"
 )]
 
-use crate::ours::{RAM, RAM_BYTES};
+use crate::layout::Layout;
+use crate::ours::RAM;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-/// All of the RAM in `n` regions side by side.
-pub fn memory(n: u64) -> GuestMemoryMmap {
-    let size = RAM_BYTES / n;
-    let regions = (0..n).map(|i| region(i * size, i * size, size));
+/// RAM, laid out as ours.
+pub fn memory(layout: Layout) -> GuestMemoryMmap {
+    let regions = layout
+        .parts()
+        .map(|part| region(part.place, part.offset, part.len));
     GuestMemoryMmap::from_regions(regions.collect()).expect("regions in order")
 }
 

@@ -1,0 +1,138 @@
+//! When counts are the same: a little more or less is the weather, much less is worth keeping, more is a slow-down.
+
+use std::collections::BTreeMap;
+
+/// By how much, as a part of the kept count, a count may differ.
+const TOLERANCE: f64 = 0.03;
+/// And by how many instructions in any case: a few make a large part of a short operation.
+const SLACK: f64 = 1.5;
+
+/// Counts, and what made the code that was counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counts {
+    /// The compiler, by its own words.
+    pub rustc: String,
+    /// Instructions of one round, by operation.
+    pub operations: BTreeMap<String, f64>,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Another compiler: the counts say nothing about the code.
+    OtherCompiler {
+        /// That of the kept counts.
+        kept: String,
+        /// The present one.
+        now: String,
+    },
+    /// Everything within the tolerance, but for what is listed: that has become less.
+    Same {
+        /// In words.
+        better: Vec<String>,
+    },
+    /// Something takes more, is new, or is gone.
+    Different {
+        /// In words.
+        worse: Vec<String>,
+    },
+}
+
+/// Compares.
+pub fn compare(kept: &Counts, now: &Counts) -> Verdict {
+    if kept.rustc != now.rustc {
+        return Verdict::OtherCompiler {
+            kept: kept.rustc.clone(),
+            now: now.rustc.clone(),
+        };
+    }
+    let (mut better, mut worse) = (Vec::new(), Vec::new());
+    for (name, count) in &now.operations {
+        let Some(before) = kept.operations.get(name) else {
+            worse.push(format!("{name}: {count:.1}, and no count is kept"));
+            continue;
+        };
+        let allowed = (before * TOLERANCE).max(SLACK);
+        let told = format!(
+            "{name}: {count:.1} instead of {before:.1} ({:+.1} %)",
+            (count / before - 1.0) * 100.0
+        );
+        if count - before > allowed {
+            worse.push(told);
+        } else if before - count > allowed {
+            better.push(told);
+        }
+    }
+    let gone = kept
+        .operations
+        .keys()
+        .filter(|name| !now.operations.contains_key(*name));
+    worse.extend(gone.map(|name| format!("{name}: a count is kept, and nothing is counted")));
+    if worse.is_empty() {
+        Verdict::Same { better }
+    } else {
+        Verdict::Different { worse }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(list: &[(&str, f64)]) -> Counts {
+        Counts {
+            rustc: "rustc 1".to_owned(),
+            operations: list.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect(),
+        }
+    }
+
+    #[test]
+    fn three_percent_more_is_the_same_and_four_are_not() {
+        let kept = counts(&[("a", 1000.0), ("b", 1000.0)]);
+        let close = counts(&[("a", 1029.0), ("b", 971.0)]);
+        assert_eq!(compare(&kept, &close), Verdict::Same { better: vec![] });
+        let Verdict::Different { worse } = compare(&kept, &counts(&[("a", 1040.0), ("b", 1000.0)]))
+        else {
+            panic!("four percent more went unseen");
+        };
+        assert_eq!(worse, ["a: 1040.0 instead of 1000.0 (+4.0 %)"]);
+    }
+
+    #[test]
+    fn much_less_is_told_and_is_no_failure() {
+        let verdict = compare(&counts(&[("a", 100.0)]), &counts(&[("a", 80.0)]));
+        let Verdict::Same { better } = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(better.len(), 1);
+    }
+
+    #[test]
+    fn an_instruction_of_twenty_is_no_slow_down_and_two_are() {
+        let kept = counts(&[("a", 20.0)]);
+        let is_same = |count| {
+            matches!(
+                compare(&kept, &counts(&[("a", count)])),
+                Verdict::Same { .. }
+            )
+        };
+        assert!(is_same(21.0) && !is_same(22.0));
+    }
+
+    #[test]
+    fn new_and_missing_operations_are_differences() {
+        let (one, two) = (counts(&[("a", 1.0)]), counts(&[("b", 1.0)]));
+        let Verdict::Different { worse } = compare(&one, &two) else {
+            panic!("they went unseen");
+        };
+        assert_eq!(worse.len(), 2);
+    }
+
+    #[test]
+    fn another_compiler_makes_no_verdict() {
+        let (kept, mut now) = (counts(&[("a", 1.0)]), counts(&[("a", 9.0)]));
+        now.rustc = "rustc 2".to_owned();
+        let verdict = compare(&kept, &now);
+        assert!(matches!(verdict, Verdict::OtherCompiler { .. }));
+    }
+}
