@@ -66,9 +66,19 @@ fn count(operation: &Operation) -> Result<f64, String> {
 
 /// Instructions of the main thread of a whole process.
 fn run(operation: &Operation, rounds: u64) -> Result<u64, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let name = format!("holdfast-count-{}", std::process::id());
-    let out = std::env::temp_dir().join(name);
+    let folder = std::env::temp_dir().join(name);
+    let told = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(told)?;
+    let counted = run_in(&folder, operation, rounds);
+    std::fs::remove_dir_all(&folder).map_err(told)?;
+    counted
+}
+
+/// Callgrind writes a file for each thread; that of the main thread is the first.
+fn run_in(folder: &Path, operation: &Operation, rounds: u64) -> Result<u64, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let out = folder.join("out");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--separate-threads=yes"])
         .arg(format!("--callgrind-out-file={}", out.display()))
@@ -76,25 +86,6 @@ fn run(operation: &Operation, rounds: u64) -> Result<u64, String> {
         .args(["count", operation.name, &rounds.to_string()])
         .output()
         .map_err(|error| format!("valgrind: {error}"))?;
-    let files = std::fs::read_dir(std::env::temp_dir()).map_err(|error| error.to_string())?;
-    let prefix = out
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut counted = None;
-    for file in files.filter_map(Result::ok) {
-        let name = file.file_name().to_string_lossy().into_owned();
-        let Some(thread) = name.strip_prefix(&prefix) else {
-            continue;
-        };
-        if thread == "-01" {
-            let text = std::fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
-            counted = total(&text);
-        }
-        // Nobody else's: the name has this process's number in it.
-        let _ = std::fs::remove_file(file.path());
-    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
@@ -102,7 +93,9 @@ fn run(operation: &Operation, rounds: u64) -> Result<u64, String> {
             operation.name, output.status
         ));
     }
-    counted.ok_or_else(|| format!("`{}`: callgrind wrote no total", operation.name))
+    let text = std::fs::read_to_string(folder.join("out-01"));
+    let text = text.map_err(|error| format!("{}: {error}", folder.display()))?;
+    total(&text).ok_or_else(|| format!("`{}`: callgrind wrote no total", operation.name))
 }
 
 /// The total of a file of callgrind's.
