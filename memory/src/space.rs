@@ -116,11 +116,8 @@ impl AddressSpace {
         let key = transaction::key_of(&root)?;
         let session = Session::open(&state);
         if root.is_withdrawn() {
-            return Err(transaction::withdrawn(
-                &root,
-                "an address space",
-                &holder.describe(),
-            ));
+            let space = format!("`{name}` of {}", holder.describe());
+            return Err(transaction::withdrawn(&root, "an address space", &space));
         }
         let space_key = session.with(|topo| {
             topo.next_space += 1;

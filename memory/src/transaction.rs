@@ -204,7 +204,8 @@ pub(crate) fn enter_region(
         if let Some(target) = target
             && target.is_withdrawn()
         {
-            return Err(withdrawn(target, "an alias", &object.describe()));
+            let alias = format!("`{}` ({})", region_of(object)?.name(), object.describe());
+            return Err(withdrawn(target, "an alias", &alias));
         }
         let key = topo
             .topology
