@@ -12,6 +12,7 @@ use crate::report::{Report, Unit, Work};
 use ::vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic};
 use memory::{Attrs, Gpa};
 use std::hint::black_box;
+use std::time::Duration;
 
 /// The group's name.
 pub(super) const NAME: &str = "load-store";
@@ -65,66 +66,48 @@ fn loads<'a>(
     let mut contest = Contest::new();
     contest
         .add("ours, guard each", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(
-                        space
-                            .load::<u32>(Gpa(addr), Attrs::default())
-                            .is_ok_and(seen),
-                    );
-                });
+            over(addresses, rounds, |addr| {
+                let loaded = space.load::<u32>(Gpa(addr), Attrs::default());
+                black_box(loaded.expect("RAM"));
             })
         })
         .add("ours, reader each", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    let loaded = reader.enter().load::<u32>(Gpa(addr), Attrs::default());
-                    black_box(loaded.is_ok_and(seen));
-                });
+            over(addresses, rounds, |addr| {
+                let loaded = reader.enter().load::<u32>(Gpa(addr), Attrs::default());
+                black_box(loaded.expect("RAM"));
             })
         })
         .add("ours, guard held", move |rounds| {
-            thread(|| {
-                let guard = space.enter();
-                addresses.each(0, rounds, |addr| {
-                    black_box(
-                        guard
-                            .load::<u32>(Gpa(addr), Attrs::default())
-                            .is_ok_and(seen),
-                    );
-                });
+            let guard = space.enter();
+            over(addresses, rounds, |addr| {
+                let loaded = guard.load::<u32>(Gpa(addr), Attrs::default());
+                black_box(loaded.expect("RAM"));
             })
         })
         .add("vm-memory", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(plain.read_obj::<u32>(GuestAddress(addr)).is_ok_and(seen));
-                });
+            over(addresses, rounds, |addr| {
+                let loaded = plain.read_obj::<u32>(GuestAddress(addr));
+                black_box(loaded.expect("RAM"));
             })
         })
         .add("vm-memory atomic", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    let loaded = atomic.memory().read_obj::<u32>(GuestAddress(addr));
-                    black_box(loaded.is_ok_and(seen));
-                });
+            over(addresses, rounds, |addr| {
+                let loaded = atomic.memory().read_obj::<u32>(GuestAddress(addr));
+                black_box(loaded.expect("RAM"));
             })
         })
         .add("raw", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(raw.load_u32(layout.offset(addr)).is_some_and(seen));
-                });
+            over(addresses, rounds, |addr| {
+                black_box(raw.load_u32(layout.offset(addr)).expect("RAM"));
             })
         });
     contest
 }
 
-/// Uses a loaded value; true.
+/// What is stored; the compiler does not know it.
 #[inline]
-fn seen(value: u32) -> bool {
-    black_box(value);
-    true
+fn value() -> u32 {
+    black_box(0x0102_0304)
 }
 
 fn stores<'a>(
@@ -137,53 +120,50 @@ fn stores<'a>(
     let space = &board.space;
     let reader = space.reader();
     let raw = RAM.bytes();
-    let value = || black_box(0x0102_0304_u32);
     let mut contest = Contest::new();
     contest
         .add("ours, guard each", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(space.store(Gpa(addr), value(), Attrs::default()).is_ok());
-                });
+            over(addresses, rounds, |addr| {
+                let stored = space.store(Gpa(addr), value(), Attrs::default());
+                stored.expect("RAM");
             })
         })
         .add("ours, reader each", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    let stored = reader.enter().store(Gpa(addr), value(), Attrs::default());
-                    black_box(stored.is_ok());
-                });
+            over(addresses, rounds, |addr| {
+                let stored = reader.enter().store(Gpa(addr), value(), Attrs::default());
+                stored.expect("RAM");
             })
         })
         .add("ours, guard held", move |rounds| {
-            thread(|| {
-                let guard = space.enter();
-                addresses.each(0, rounds, |addr| {
-                    black_box(guard.store(Gpa(addr), value(), Attrs::default()).is_ok());
-                });
+            let guard = space.enter();
+            over(addresses, rounds, |addr| {
+                let stored = guard.store(Gpa(addr), value(), Attrs::default());
+                stored.expect("RAM");
             })
         })
         .add("vm-memory", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(plain.write_obj(value(), GuestAddress(addr)).is_ok());
-                });
+            over(addresses, rounds, |addr| {
+                let stored = plain.write_obj(value(), GuestAddress(addr));
+                stored.expect("RAM");
             })
         })
         .add("vm-memory atomic", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    let stored = atomic.memory().write_obj(value(), GuestAddress(addr));
-                    black_box(stored.is_ok());
-                });
+            over(addresses, rounds, |addr| {
+                let stored = atomic.memory().write_obj(value(), GuestAddress(addr));
+                stored.expect("RAM");
             })
         })
         .add("raw", move |rounds| {
-            thread(|| {
-                addresses.each(0, rounds, |addr| {
-                    black_box(raw.store_u32(layout.offset(addr), value()).is_ok());
-                });
+            over(addresses, rounds, |addr| {
+                let stored = raw.store_u32(layout.offset(addr), value());
+                stored.expect("RAM");
             })
         });
     contest
+}
+
+/// Visits so many addresses; by the thread's clock.
+#[inline]
+fn over(addresses: &Pool, rounds: u64, visit: impl FnMut(u64)) -> Duration {
+    thread(|| addresses.each(0, rounds, visit))
 }

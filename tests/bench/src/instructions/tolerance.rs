@@ -16,6 +16,18 @@ pub struct Counts {
     pub operations: BTreeMap<String, f64>,
 }
 
+impl Counts {
+    /// The lesser of both for each operation: what other threads make it wait for only adds.
+    #[must_use]
+    pub fn or_less(mut self, again: Self) -> Self {
+        for (name, count) in again.operations {
+            let entry = self.operations.entry(name).or_insert(count);
+            *entry = entry.min(count);
+        }
+        self
+    }
+}
+
 /// What came of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -117,6 +129,12 @@ mod tests {
             )
         };
         assert!(is_same(21.0) && !is_same(22.0));
+    }
+
+    #[test]
+    fn of_two_counts_the_lesser_counts() {
+        let less = counts(&[("a", 5.0), ("b", 7.0)]).or_less(counts(&[("a", 6.0), ("b", 6.0)]));
+        assert_eq!(less, counts(&[("a", 5.0), ("b", 6.0)]));
     }
 
     #[test]
