@@ -5,14 +5,13 @@ use crate::counts::{Counts, CountsNow};
 use crate::error::PropertyError;
 use crate::handle::Child;
 use crate::init::Init;
+use crate::instance::{Instance, level_of};
 use crate::ledger::Edges;
 use crate::machine::MachineInner;
 use crate::property::Value;
 use crate::ticket::Ticket;
 use crate::tree::TreeKey;
-use downcast_rs::{DowncastSync, impl_downcast};
 use once_cell::sync::OnceCell;
-use std::any::TypeId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -57,36 +56,6 @@ pub trait ObjectImpl: ObjectType {
     fn unparent(&self) {}
     /// The object is about to go. No handle to it can be made any more; its regions are finalized. Runs on the executor.
     fn finalize(&self) {}
-}
-
-/// An instance of any type.
-pub trait Instance: DowncastSync {
-    /// The part of this instance that belongs to type `level`.
-    fn level(&self, level: TypeId) -> Option<&dyn Instance>;
-}
-impl_downcast!(sync Instance);
-
-impl<T: ObjectImpl> Instance for T {
-    #[inline]
-    fn level(&self, level: TypeId) -> Option<&dyn Instance> {
-        if level == TypeId::of::<T>() {
-            Some(self)
-        } else if TypeId::of::<T>() == TypeId::of::<RootObject>() {
-            None
-        } else {
-            self.parent().level(level)
-        }
-    }
-}
-
-/// The part of `instance` that belongs to type `T`.
-#[inline]
-pub(crate) fn level_of<T: ObjectImpl>(instance: &dyn Instance) -> Option<&T> {
-    // The common case first: `T` is the instance's own type.
-    if let Some(own) = instance.downcast_ref::<T>() {
-        return Some(own);
-    }
-    instance.level(TypeId::of::<T>())?.downcast_ref::<T>()
 }
 
 fn root_of<T: ObjectImpl>(instance: &T) -> &RootObject {
@@ -170,6 +139,7 @@ impl Object {
     }
 
     /// Its identity.
+    #[inline]
     pub fn id(&self) -> ObjectId {
         self.id
     }
@@ -197,6 +167,7 @@ impl Object {
     }
 
     /// The two counts and the flags, at this moment.
+    #[inline]
     pub fn counts(&self) -> CountsNow {
         self.counts.now()
     }

@@ -1,7 +1,8 @@
 //! Typed properties of a class: read and written by name.
 
 use crate::error::PropertyError;
-use crate::object::{Object, ObjectImpl, level_of};
+use crate::instance::level_of;
+use crate::object::{Object, ObjectImpl};
 
 /// A property's value.
 #[derive(Clone, Debug, PartialEq)]

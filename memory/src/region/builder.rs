@@ -9,6 +9,7 @@ use crate::topology::{Kind, RegionSpec};
 use crate::transaction;
 use qom::layer::{Pointer, Target, create_with, machine_of};
 use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
+use std::sync::Arc;
 
 /// A region that is about to be made.
 #[must_use]
@@ -17,7 +18,7 @@ pub struct RegionBuilder {
     kind: RegionKind,
     spec: RegionSpec,
     backing: Option<Backing>,
-    ops: Option<Box<dyn ErasedOps>>,
+    ops: Option<Arc<dyn ErasedOps>>,
     rules: AccessRules,
     reentrant: bool,
     target: Option<(Result<Pointer, Gone>, Offset)>,
@@ -62,7 +63,7 @@ impl RegionBuilder {
         if let Kind::Container { terminates } = &mut self.spec.kind {
             *terminates = true;
         }
-        self.ops = Some(Box::new(ops));
+        self.ops = Some(Arc::new(ops));
         self
     }
 

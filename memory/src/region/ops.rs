@@ -77,7 +77,11 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
 }
 
 /// [`RegionOps`] without the owner's type.
+///
+/// `whole_read` and `whole_write` are for an access that is one call: they ask for the veto as well, and are `None` where there is one.
 pub(crate) trait ErasedOps: Send + Sync {
+    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)>;
+    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx>;
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx);
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx;
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool;
@@ -86,6 +90,30 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
+    #[inline]
+    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)> {
+        let owner = owner.instance::<T::Owner>()?;
+        if !RegionOps::accepts(self, owner, access, false) {
+            return None;
+        }
+        Some(match RegionOps::read(self, owner, access) {
+            Ok(value) => (value, MemTx::OK),
+            Err(error) => (0, error.result()),
+        })
+    }
+
+    #[inline]
+    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx> {
+        let owner = owner.instance::<T::Owner>()?;
+        if !RegionOps::accepts(self, owner, access, true) {
+            return None;
+        }
+        Some(match RegionOps::write(self, owner, access, value) {
+            Ok(()) => MemTx::OK,
+            Err(error) => error.result(),
+        })
+    }
+
     #[inline]
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx) {
         match owner

@@ -94,6 +94,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     /// `u64::MAX` it may be behind the used ones.
     ///
     /// Compares and conditional moves only: a branch here would be guessed wrong half of the time.
+    #[inline(never)]
     pub(super) fn last_not_above(&self, addr: u64) -> usize {
         let mut at = 0;
         let mut step = N / 2;

@@ -79,9 +79,9 @@ impl<V> Leaf<V> {
 
     /// The entry that contains `addr`, which is not `u64::MAX`.
     #[inline]
-    pub(super) fn get(&self, addr: u64) -> Option<(Span, &V)> {
-        let (span, value) = self.slots[self.keys.find(addr)].as_ref()?;
-        span.contains(addr).then_some((*span, value))
+    pub(super) fn find(&self, addr: u64) -> Option<&(Span, V)> {
+        let entry = self.slots[self.keys.find(addr)].as_ref()?;
+        entry.0.contains(addr).then_some(entry)
     }
 }
 
@@ -156,6 +156,21 @@ impl<V> Node<V> {
             (Self::Leaf(one), Self::Leaf(other)) => Arc::ptr_eq(one, other),
             (Self::Branch(one), Self::Branch(other)) => Arc::ptr_eq(one, other),
             _ => false,
+        }
+    }
+
+    /// The entry that contains the last address of all: one that most lookups are not for, and that no key is above.
+    #[cold]
+    pub(super) fn last_of_all(&self) -> Option<&(Span, V)> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Branch(branch) => node = branch.child(branch.len - 1)?,
+                Self::Leaf(leaf) => {
+                    let entry = leaf.slots.get(leaf.len - 1)?.as_ref()?;
+                    return (entry.0.last() == u64::MAX).then_some(entry);
+                }
+            }
         }
     }
 

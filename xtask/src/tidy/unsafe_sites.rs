@@ -22,6 +22,7 @@ const SITES: &[&str] = &[
     "qom/grace/tests/fork.rs",
     "qom/grace/tests/loom_publish.rs",
     "qom/grace/tests/plain_atomics.rs",
+    "qom/src/instance.rs",
     "tests/bench/src/cpu.rs",
     "tests/bench/src/heap.rs",
     "tests/bench/src/peers/memcpy.rs",
