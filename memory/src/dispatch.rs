@@ -63,7 +63,7 @@ pub(crate) fn load<T: Scalar>(
         return load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64);
     };
     let offset = addr - span.first();
-    if let Some(bytes) = leaf.bytes()
+    if let Some(bytes) = leaf.direct()
         && let Some(value) = bytes.load(offset, T::SIZE, Ordering::Relaxed)
     {
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
@@ -244,7 +244,7 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
         let Some((leaf, offset)) = found else {
             return zeroes(buf, done, most, MemTx::OK);
         };
-        if let Some(bytes) = leaf.bytes()
+        if let Some(bytes) = leaf.direct()
             && offset < bytes.len()
         {
             let n = most.min(bytes.len() - offset);

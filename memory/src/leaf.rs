@@ -31,6 +31,8 @@ struct LeafInner {
     /// INVARIANT: this and the core go before the hold does, so that the region's own pointers to what they have are always the last: what the
     /// device's callbacks do when they are dropped is no business of whoever lets go of a snapshot.
     calls: Option<Calls>,
+    /// The direct bytes as the host has them mapped.
+    host: Option<HostMemory>,
     core: Arc<RegionCore>,
     range: FlatRange,
     /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
@@ -82,24 +84,25 @@ impl Leaf {
             RegionKind::RomDevice => range.romd,
             _ => false,
         };
-        let direct = (hold.is_some() && reads_directly)
+        let host = (hold.is_some() && reads_directly)
             .then(|| core.host())
             .flatten()
             .and_then(|host| {
                 // An access past the backing is a decode error: the bytes end where the backing does.
                 let size = range.span.size().as_u64().unwrap_or(u64::MAX);
                 let len = host.len().checked_sub(range.offset.0)?.min(size);
-                let direct = host.subrange(range.offset.0, len)?;
-                let writes_directly = core.kind == RegionKind::Ram && !range.readonly;
-                Some(if writes_directly {
-                    direct
-                } else {
-                    direct.read_only()
-                })
+                host.subrange(range.offset.0, len)
             });
+        let writes_directly = core.kind == RegionKind::Ram && !range.readonly;
+        let direct = if writes_directly {
+            host
+        } else {
+            host.map(HostMemory::read_only)
+        };
         Some(Self {
             direct,
             inner: Arc::new(LeafInner {
+                host,
                 calls: Calls::new(&core, range),
                 core,
                 range: *range,
@@ -148,13 +151,20 @@ impl Leaf {
     #[inline]
     pub fn bytes(&self) -> Option<VolatileBytes<'_>> {
         // SAFETY: see the head of the file: `self` is borrowed for the lifetime of the result.
+        self.inner.host.map(|host| unsafe { host.bytes() })
+    }
+
+    /// The same bytes, writable where writes go to them without a callback: what accesses use.
+    #[inline]
+    pub(crate) fn direct(&self) -> Option<VolatileBytes<'_>> {
+        // SAFETY: see the head of the file: `self` is borrowed for the lifetime of the result.
         self.direct.map(|host| unsafe { host.bytes() })
     }
 
     /// The same bytes, where they may be written without a callback too.
     #[inline]
     pub fn writable_bytes(&self) -> Option<VolatileBytes<'_>> {
-        self.bytes().filter(|bytes| bytes.is_writable())
+        self.direct().filter(|bytes| bytes.is_writable())
     }
 
     /// Whether a write goes to the bytes: RAM that is not read-only on its path. (QEMU asks the region's own flag here, so that a write
@@ -166,7 +176,7 @@ impl Leaf {
 
     /// Where the bytes are in this process, for an accelerator that is told of sections.
     pub fn host(&self) -> Option<HostMemory> {
-        self.direct
+        self.inner.host
     }
 }
 

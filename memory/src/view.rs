@@ -63,12 +63,7 @@ impl View {
         }
         let not_ram = || MapError::NotRam { by: BY, at: addr };
         let (span, leaf) = self.find(addr).ok_or_else(not_ram)?;
-        let bytes = leaf.bytes().ok_or_else(not_ram)?;
-        let bytes = if leaf.writes_directly() {
-            bytes
-        } else {
-            bytes.read_only()
-        };
+        let bytes = leaf.direct().ok_or_else(not_ram)?;
         bytes
             .subslice(addr.0 - span.first(), len)
             .ok_or(MapError::TooShort {
