@@ -35,6 +35,41 @@ pub struct Section<'a> {
 /// Registered in the name of an object, which is handed in with each call. Called under the topology lock: it neither changes topology
 /// nor calls devices, and does not wait; it may read memory. A panic is reported and stops neither the others nor the commit.
 ///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// use memory::{Commit, Listener, Section};
+/// use qom::Container;
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+///
+/// /// How many bytes of RAM are on show.
+/// struct Shown(Arc<AtomicU64>);
+/// impl Shown {
+///     fn len(section: Section<'_>) -> u64 { section.leaf.bytes().map_or(0, |bytes| bytes.len()) }
+/// }
+/// impl Listener for Shown {
+///     type Owner = Container;                               // the root is one
+///     fn region_add(&self, _: &Container, _: &Commit<'_>, section: Section<'_>) {
+///         self.0.fetch_add(Self::len(section), Relaxed);
+///     }
+///     fn region_del(&self, _: &Container, _: &Commit<'_>, section: Section<'_>) {
+///         self.0.fetch_sub(Self::len(section), Relaxed);
+///     }
+/// }
+///
+/// let shown = Arc::new(AtomicU64::new(0));
+/// let handle = space.listen(machine.root(), Shown(shown.clone()))?;
+/// assert_eq!(shown.load(Relaxed), 0x1000);                  // what is there
+/// ram.set_enabled(false)?;
+/// assert_eq!(shown.load(Relaxed), 0);                       // and each change
+/// handle.close();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Source: QEMU's `MemoryListener`.
 pub trait Listener: Send + Sync + 'static {
     /// The type of the object in whose name it listens.

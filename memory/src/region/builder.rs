@@ -12,6 +12,19 @@ use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
 use std::sync::Arc;
 
 /// A region that is about to be made.
+///
+/// ```
+/// use memory::{Backing, Region, RegionApi, Size};
+/// let machine = qom::Machine::new("doc");
+/// // The bytes end before the region does: an access beyond them is a decode error.
+/// let pmem = Region::ram("pmem", Backing::anonymous(0x1000)?)
+///     .size(Size::new(0x4000))
+///     .nonvolatile(true)
+///     .create(machine.root())?;
+/// assert_eq!(pmem.get()?.object().path().as_deref(), Some("/machine/pmem[0]"));
+/// assert!(pmem.info()?.nonvolatile);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct RegionBuilder {
     name: String,
