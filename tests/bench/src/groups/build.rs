@@ -26,7 +26,7 @@ const PAIRS: [(&str, &str); 2] = [
 
 pub(super) fn run(effort: Effort, report: &mut Report) {
     for n in effort.sizes(&SIZES) {
-        let samples = effort.samples().div_ceil(if n > 10_000 { 3 } else { 1 });
+        let samples = effort.samples().div_ceil(if n > 10_000 { 6 } else { 1 });
         // One more, first, which counts as the warm-up.
         let runs: Vec<Vec<_>> = (0..=samples)
             .map(|_| [&ours(n)[..], &peers(n)].concat())

@@ -157,6 +157,11 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
                 continue;
             }
             for n in effort.sizes(&SIZES) {
+                // A shorter run shows the growth of one order, and of the others where they end.
+                let ends = n == SIZES[1] || n == SIZES[SIZES.len() - 1];
+                if effort != Effort::Full && order != Order::Random && !ends {
+                    continue;
+                }
                 one(effort, report, n, order, spaces);
             }
         }

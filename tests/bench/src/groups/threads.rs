@@ -37,7 +37,7 @@ const LONGER: u64 = 8;
 /// Threads that were together for less than this part of the time are sampled again,
 const ENOUGH: f64 = 0.8;
 /// so often at most.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 3;
 /// Accesses of a batch, beside a writer.
 const BATCH: u64 = 1000;
 
@@ -241,7 +241,7 @@ fn beside_a_writer(effort: Effort, report: &mut Report, scene: &Scene) {
     let batches = match effort {
         Effort::Smoke => 20,
         Effort::Quick => 1_000,
-        Effort::Full => 30_000,
+        Effort::Full => 15_000,
     };
     for (whose, readers, writer) in writers {
         for (who, job) in jobs.iter().filter(|(who, _)| readers.contains(who)) {
