@@ -96,8 +96,6 @@ impl Handle for SpaceInner {
 /// assert_eq!(guard.compare_exchange::<u32>(Gpa(0x4000), 1, 2, Attrs::default())?, Ok(1));
 /// drop(guard);
 /// assert!(space.load::<u8>(Gpa(0), Attrs::default()).is_err());     // nothing is there
-/// space.close();
-/// assert!(space.load::<u8>(Gpa(0x4000), Attrs::default()).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

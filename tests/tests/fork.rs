@@ -10,7 +10,7 @@ use qdev::DeviceOps;
 use qom::{ObjectOps, WaitError};
 
 /// Longer than a child takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs `child` in a fork of this process, and says whether all of it held; a child that hangs is ended and has failed.
 fn in_child(child: impl FnOnce()) -> bool {
