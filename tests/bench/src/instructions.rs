@@ -5,7 +5,7 @@
 
 mod tolerance;
 
-pub use tolerance::{Counts, Verdict, compare};
+pub use tolerance::{Counts, Verdict};
 
 use crate::operations::{OPERATIONS, Operation};
 use serde_json::{Value, json};
@@ -28,6 +28,14 @@ pub fn available() -> Result<(), String> {
         Ok(output) => Err(format!("valgrind --version: {}", output.status)),
         Err(error) => Err(format!("no valgrind: {error}")),
     }
+}
+
+/// Compares counts with those that are kept, each operation with its own tolerance.
+pub fn compare(kept: &Counts, now: &Counts) -> Verdict {
+    tolerance::compare(kept, now, |name| {
+        let operation = OPERATIONS.iter().find(|operation| operation.name == name);
+        operation.map_or(0.0, |operation| operation.tolerance)
+    })
 }
 
 /// Counts all operations with this very program.

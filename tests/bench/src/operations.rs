@@ -19,55 +19,70 @@ pub struct Operation {
     pub name: &'static str,
     /// How often it is run in the shorter of two runs; in the longer one three times as often.
     pub rounds: u64,
+    /// By how much its count may differ, as a part of it: little where nothing of it depends on other threads; more where it hands on what the
+    /// reclaimer waits for, as it does more or less itself depending on whether the reclaimer is asleep.
+    pub tolerance: f64,
     /// Runs it.
     pub run: fn(u64),
 }
+
+const ALONE: f64 = 0.03;
+const BESIDE_OTHERS: f64 = 0.06;
 
 /// All of them.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "load, hot, guard each, 16 regions",
         rounds: 10_000,
+        tolerance: ALONE,
         run: load_hot,
     },
     Operation {
         name: "load, pool, guard held, 256 regions",
         rounds: 20_000,
+        tolerance: ALONE,
         run: load_held,
     },
     Operation {
         name: "mmio read, guard each, 64 regions",
         rounds: 10_000,
+        tolerance: ALONE,
         run: mmio_read,
     },
     Operation {
         name: "slice of 4 KiB, guard each",
         rounds: 10_000,
+        tolerance: ALONE,
         run: slice,
     },
     Operation {
         name: "pin and unpin",
         rounds: 5_000,
+        tolerance: ALONE,
         run: pin,
     },
     Operation {
         name: "mapping, opened and closed",
         rounds: 2_000,
+        tolerance: BESIDE_OTHERS,
         run: mapping,
     },
     Operation {
         name: "add + remove beside 16",
         rounds: 1_000,
+        tolerance: BESIDE_OTHERS,
         run: |rounds| add_remove(16, rounds),
     },
     Operation {
         name: "add + remove beside 4096",
         rounds: 1_000,
+        tolerance: BESIDE_OTHERS,
         run: |rounds| add_remove(4096, rounds),
     },
     Operation {
         name: "region made, added, withdrawn, finalized",
         rounds: 300,
+        tolerance: BESIDE_OTHERS,
         run: withdrawal,
     },
 ];

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// By how much, as a part of the kept count, a count may differ.
-const TOLERANCE: f64 = 0.03;
-/// And by how many instructions in any case: a few make a large part of a short operation.
+/// By how many instructions a count may differ in any case: a few make a large part of a short operation.
 const SLACK: f64 = 1.5;
 
 /// Counts, and what made the code that was counted.
@@ -50,8 +48,8 @@ pub enum Verdict {
     },
 }
 
-/// Compares.
-pub fn compare(kept: &Counts, now: &Counts) -> Verdict {
+/// Compares; `tolerance` says of each operation by how much, as a part of the kept count, it may differ.
+pub fn compare(kept: &Counts, now: &Counts, tolerance: impl Fn(&str) -> f64) -> Verdict {
     if kept.rustc != now.rustc {
         return Verdict::OtherCompiler {
             kept: kept.rustc.clone(),
@@ -64,7 +62,7 @@ pub fn compare(kept: &Counts, now: &Counts) -> Verdict {
             worse.push(format!("{name}: {count:.1}, and no count is kept"));
             continue;
         };
-        let allowed = (before * TOLERANCE).max(SLACK);
+        let allowed = (before * tolerance(name)).max(SLACK);
         let told = format!(
             "{name}: {count:.1} instead of {before:.1} ({:+.1} %)",
             (count / before - 1.0) * 100.0
@@ -90,6 +88,23 @@ pub fn compare(kept: &Counts, now: &Counts) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compare(kept: &Counts, now: &Counts) -> Verdict {
+        super::compare(kept, now, |name| if name == "loose" { 0.06 } else { 0.03 })
+    }
+
+    #[test]
+    fn each_operation_has_its_own_tolerance() {
+        let kept = counts(&[("loose", 1000.0), ("tight", 1000.0)]);
+        let more = counts(&[("loose", 1050.0), ("tight", 1050.0)]);
+        let Verdict::Different { worse } = compare(&kept, &more) else {
+            panic!("five percent more of what has three went unseen");
+        };
+        assert!(
+            worse.len() == 1 && worse[0].starts_with("tight"),
+            "{worse:?}"
+        );
+    }
 
     fn counts(list: &[(&str, f64)]) -> Counts {
         Counts {
