@@ -9,7 +9,7 @@ use crate::transaction::Session;
 use crate::view::View;
 use qom::layer::{self, Place, Pointer, Target};
 use qom::{Handle, HandleId, Object, ObjectImpl, ObjectType};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The views before and after a commit. The published one is still the old.
 #[derive(Clone, Copy, Debug)]
@@ -150,8 +150,7 @@ impl ListenerEntry {
 }
 
 impl Drop for ListenerEntry {
-    /// The last pointer may go in a commit, in a withdrawal, or in whoever lets go of a [`ListenerHandle`] of a listener that was closed
-    /// long ago: what a listener's own fields do then is as little their business as what it does when it is called.
+    /// The last pointer may go in a commit, in a withdrawal, or in whoever closes it by hand: what a listener's own fields do then is as little their business as what it does when it is called.
     fn drop(&mut self) {
         let listener = self.listener.take();
         layer::run_hook(Place::Listener, "dropping a listener", &self.owner, || {
@@ -166,10 +165,13 @@ pub struct ListenerHandle {
     shared: Arc<ListenerShared>,
 }
 
+/// Whoever has a handle, the owner's own fields among them, keeps neither the listener nor its owner's block of memory: the list of the space
+/// does, until the listener is closed.
 struct ListenerShared {
     space: Arc<SpaceInner>,
     state: Arc<MemoryState>,
-    entry: Arc<ListenerEntry>,
+    entry: Weak<ListenerEntry>,
+    owner: Weak<Object>,
     id: OnceLock<HandleId>,
 }
 
@@ -177,8 +179,8 @@ impl ListenerHandle {
     /// Unregisters it: it is told that everything it knows of is gone. Again is a no-op.
     pub fn close(&self) {
         Handle::close(&*self.shared);
-        if let Some(id) = self.shared.id.get() {
-            layer::forget_opened(&self.shared.entry.owner, *id);
+        if let (Some(owner), Some(id)) = (self.shared.owner.upgrade(), self.shared.id.get()) {
+            layer::forget_opened(&owner, *id);
         }
     }
 }
@@ -191,17 +193,21 @@ impl std::fmt::Debug for ListenerHandle {
 
 impl Handle for ListenerShared {
     fn close(&self) {
+        // Declared before the session and so dropped after it: what the listener's own drop does is not done under the topology lock.
+        let Some(entry) = self.entry.upgrade() else {
+            return;
+        };
         let _session = Session::open(&self.state);
         let mut found = false;
         self.space.listeners.rcu(|all| {
             let mut all = Vec::clone(all);
             let before = all.len();
-            all.retain(|l| l.id != self.entry.id);
+            all.retain(|l| l.id != entry.id);
             found = all.len() < before;
             all
         });
         if found {
-            self.entry.replay(&self.space, false);
+            entry.replay(&self.space, false);
         }
     }
 
@@ -293,7 +299,8 @@ pub(crate) fn register<L: Listener>(
     let shared = Arc::new(ListenerShared {
         space: space.clone(),
         state: state.clone(),
-        entry: entry.clone(),
+        entry: Arc::downgrade(&entry),
+        owner: Arc::downgrade(&owner),
         id: OnceLock::new(),
     });
     let handle_id = layer::open(&owner, shared.clone())?;

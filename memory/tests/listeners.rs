@@ -1,10 +1,10 @@
 //! Who is told what in which order: listeners of several priorities on two address spaces, call by call.
 
 use memory::{
-    AddressSpace, Attrs, Backing, Commit, Gpa, Listener, Offset, Priority, Region, RegionApi,
-    Section, Size,
+    AddressSpace, Attrs, Backing, Commit, Gpa, Listener, ListenerHandle, Offset, Priority, Region,
+    RegionApi, Section, Size,
 };
-use qom::{Child, Container, Machine, ObjectOps};
+use qom::{Child, Container, Init, Machine, ObjectImpl, ObjectOps, RootObject};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -291,5 +291,57 @@ fn a_listener_that_leaves_hears_that_all_it_knows_is_gone() {
     b.root.del_subregion(&a).unwrap();
     assert!(b.heard().is_empty(), "nobody listens any more");
     drop(guest);
+    b.end();
+}
+
+/// An object that keeps the handle of its own listener in a field.
+struct Keeper {
+    object: RootObject,
+    handle: Mutex<Option<ListenerHandle>>,
+    token: Arc<()>,
+}
+
+qom::object_type! { Keeper("listeners-keeper") { object: RootObject } }
+
+impl ObjectImpl for Keeper {
+    fn init(cx: &mut Init<'_>) -> Self {
+        Self {
+            object: cx.parent(),
+            handle: Mutex::default(),
+            token: Arc::default(),
+        }
+    }
+}
+
+/// Has a field of its own.
+struct Quiet(#[expect(dead_code, reason = "only kept")] Arc<()>);
+
+impl Listener for Quiet {
+    type Owner = Keeper;
+}
+
+#[test]
+fn an_owner_that_keeps_its_listeners_handle_goes_with_all_its_fields() {
+    let b = Board::new("keeper");
+    for by_hand in [false, true] {
+        let keeper = b.machine.create::<Keeper>().unwrap();
+        b.machine.root().add_child("keeper", &keeper).unwrap();
+        let listeners_own = Arc::new(());
+        let quiet = Quiet(listeners_own.clone());
+        let handle = b.one.listen(&keeper, quiet).unwrap();
+        *keeper.handle.lock().unwrap() = Some(handle.clone());
+        let fields = Arc::downgrade(&keeper.token);
+        if by_hand {
+            handle.close();
+            assert_eq!(Arc::strong_count(&listeners_own), 1, "it is closed");
+        }
+        // One that is never dropped keeps nothing of the owner either.
+        std::mem::forget(handle);
+        keeper.unparent().unwrap();
+        drop(keeper);
+        b.machine.quiesce(Duration::from_secs(10)).unwrap();
+        assert_eq!(Arc::strong_count(&listeners_own), 1);
+        assert!(fields.upgrade().is_none(), "by hand: {by_hand}");
+    }
     b.end();
 }
