@@ -49,7 +49,7 @@ pub enum Verdict {
 }
 
 /// Compares; `tolerance` says of each operation by how much, as a part of the kept count, it may differ.
-pub fn compare(kept: &Counts, now: &Counts, tolerance: impl Fn(&str) -> f64) -> Verdict {
+pub(super) fn compare(kept: &Counts, now: &Counts, tolerance: impl Fn(&str) -> f64) -> Verdict {
     if kept.rustc != now.rustc {
         return Verdict::OtherCompiler {
             kept: kept.rustc.clone(),
