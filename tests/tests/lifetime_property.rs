@@ -401,6 +401,9 @@ impl World {
             return;
         }
         self.rig.machine.quiesce(LONG).unwrap();
+        let counted = memory::counters(&self.rig.machine);
+        assert_eq!(counted.live_pins, self.pins.len() as u64);
+        assert_eq!(counted.live_snapshots, self.snapshots.len() as u64);
         for owner in self.owners.iter().filter(|o| o.gone) {
             let stages = owner.arms.stages();
             let over = stages.iter().all(|s| *s == Stage::Dropped);
