@@ -14,7 +14,7 @@ mod arms;
 #[path = "lifetime_property/ops.rs"]
 mod ops;
 
-use arms::{Arms, Meddler, Stage, armed_io, lent_ram};
+use arms::{Arms, Dropper, Meddler, Stage, armed_io, lent_ram};
 use holdfast_tests::rig::{Dev, LONG, Observed, PAGE, Plain, Rig, Watch, alias, container, ram};
 use memory::{
     AddressSpace, Attrs, Gpa, Intent, ListenerHandle, Mapping, Offset, Pin, Priority, Region,
@@ -377,17 +377,44 @@ impl World {
         }
     }
 
+    /// Has a listener drop the handle: the mark comes at once, the rest on the executor. That may be held up by a reader in a section, so it
+    /// is done where there is none.
+    fn drop_in_listener(&mut self, at: usize, late: bool) {
+        let outside = |r: &Reader| matches!(r.state, ReaderState::Outside);
+        if !self.readers.iter().all(outside) {
+            return;
+        }
+        let owner = &mut self.owners[at];
+        let Some(handle) = owner.handle.take() else {
+            return;
+        };
+        let (weak, was_last) = (owner.weak.clone(), !owner.has_parent && !self.armed);
+        let root = self.rig.machine.root();
+        let listening = self.rig.space.listen(root, Dropper::new(handle, late));
+        listening
+            .expect("the root listens to its own space")
+            .close();
+        if was_last {
+            assert!(weak.get().is_err(), "marked by the drop in a listener");
+            self.rig.machine.quiesce(LONG).unwrap();
+            self.mark_gone(at);
+        }
+    }
+
+    /// The region whose tag a page reads.
+    fn made_at(&self, page: u64) -> Option<&Made> {
+        let tag = self.rig.load(page).ok()?;
+        let made = (tag as usize)
+            .checked_sub(1)
+            .and_then(|at| self.regions.get(at));
+        Some(made.unwrap_or_else(|| panic!("page {page} reads {tag}")))
+    }
+
     /// Looks at every page: nothing withdrawn is there.
     fn probe(&self) {
         for page in 0..PAGES {
-            let Ok(tag) = self.rig.load(page) else {
-                continue;
-            };
-            let made = (tag as usize)
-                .checked_sub(1)
-                .and_then(|at| self.regions.get(at));
-            let made = made.unwrap_or_else(|| panic!("page {page} reads {tag}"));
-            assert!(!made.gone, "page {page} reaches what was withdrawn");
+            let gone = self.made_at(page).is_some_and(|made| made.gone);
+            assert!(!gone, "page {page} reaches what was withdrawn");
         }
     }
 
@@ -451,16 +478,16 @@ impl World {
                 page,
             } => {
                 let Some(sub) = self.region(sub) else { return };
-                let offset = Offset(u64::from(page) * PAGE);
+                let mut offset = Offset(u64::from(page) * PAGE);
                 let (into, gone) = if show {
                     (&self.rig.system, false)
                 } else {
                     let Some(into) = self.region(container) else {
                         return;
                     };
-                    // Children of others would hide whose tag is read.
+                    // What is a page long has its children where they show.
                     if !matches!(into.kind, Some(Kind::Box)) {
-                        return;
+                        offset = Offset(0);
                     }
                     (&into.region, into.gone)
                 };
@@ -575,6 +602,7 @@ impl World {
                     listener.close();
                 }
             }
+            Op::ForgetListener(i) => std::mem::forget(take(&mut self.listeners, i)),
             Op::Snapshot(i) => {
                 if let Some(owner) = self.owner(i)
                     && let Ok(snapshot) = self.rig.space.snapshot(&owner.weak)
@@ -642,11 +670,25 @@ impl World {
                     self.drop_handle(at);
                 }
             }
+            Op::DropInListener { owner, late } => {
+                if let Some(at) = self.owner_at(owner) {
+                    self.drop_in_listener(at, late);
+                }
+            }
             Op::Enter(i) => self.readers[usize::from(i) % READERS].enter(),
             Op::Park { reader, page } => {
                 self.readers[usize::from(reader) % READERS].park(u64::from(page));
             }
             Op::Leave(i) => self.readers[usize::from(i) % READERS].leave(),
+            Op::Store(page) => {
+                let at = Gpa(u64::from(page) * PAGE + 8);
+                let tag = self.made_at(u64::from(page)).map(|made| made.gone);
+                let stored = self.rig.space.store(at, u64::from(page), Attrs::default());
+                assert!(
+                    stored.is_err() || tag != Some(true),
+                    "page {page}: what was withdrawn was written"
+                );
+            }
             Op::Probe => self.probe(),
             Op::Quiesce => self.quiesce(),
         }

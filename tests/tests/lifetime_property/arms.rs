@@ -4,7 +4,7 @@ use super::{PARK, Told};
 use holdfast_tests::lent::lend;
 use holdfast_tests::rig::{Observed, PAGE, Part, Point, Regs, Watch, make, tagged};
 use memory::{Access, Commit, Listener, MemTxError, Region, RegionError, RegionOps, Section, Size};
-use qom::{Child, Handle, ObjectId, ObjectOps, RootObject, TreeError, WeakRef};
+use qom::{Child, Handle, ObjectId, ObjectOps, Ref, RootObject, TreeError, WeakRef};
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +58,7 @@ impl Arms {
             Point::Unparent,
             Point::Finalize,
             Point::Read,
+            Point::Write,
             Point::Drop,
         ] {
             let this = this.clone();
@@ -278,5 +279,34 @@ impl Drop for Meddler {
     fn drop(&mut self) {
         let panics = self.panics && self.called.load(Ordering::SeqCst);
         assert!(!panics, "planned panic in a listener's drop");
+    }
+}
+
+/// A listener that drops somebody's handle, at its first call or at its last.
+pub(crate) struct Dropper {
+    handle: Mutex<Option<Ref>>,
+    late: bool,
+}
+
+impl Dropper {
+    pub(crate) fn new(handle: Ref, late: bool) -> Self {
+        Self {
+            handle: Mutex::new(Some(handle)),
+            late,
+        }
+    }
+}
+
+impl Listener for Dropper {
+    type Owner = RootObject;
+    fn begin(&self, _owner: &RootObject) {
+        if !self.late {
+            let handle = lock(&self.handle).take();
+            drop(handle);
+        }
+    }
+    fn commit(&self, _owner: &RootObject) {
+        let handle = lock(&self.handle).take();
+        drop(handle);
     }
 }

@@ -84,6 +84,7 @@ pub(crate) enum Op {
         panics: bool,
     },
     CloseListener(u8),
+    ForgetListener(u8),
     Snapshot(u8),
     DropSnapshot(u8),
     Link {
@@ -112,12 +113,19 @@ pub(crate) enum Op {
     /// Open a handle in the owner's name.
     Open(u8),
     DropHandle(u8),
+    /// Have a listener on the system drop the handle, at its first or at its last call.
+    DropInListener {
+        owner: u8,
+        late: bool,
+    },
     Enter(u8),
     Park {
         reader: u8,
         page: u8,
     },
     Leave(u8),
+    /// Write to a page, beside its tag.
+    Store(u8),
     Probe,
     Quiesce,
 }
@@ -129,6 +137,7 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
         Point::Unparent,
         Point::Finalize,
         Point::Read,
+        Point::Write,
         Point::Drop,
         Point::Close,
         Point::CloseDrop,
@@ -178,8 +187,10 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (i(), i(), prop::bool::weighted(0.3))
             .prop_map(|(holder, space, panics)| Op::Listen { holder, space, panics }),
         1 => i().prop_map(Op::CloseListener),
+        1 => i().prop_map(Op::ForgetListener),
         3 => i().prop_map(Op::Open),
         1 => i().prop_map(Op::Snapshot),
+        1 => i().prop_map(Op::DropSnapshot),
         1 => i().prop_map(Op::DropSnapshot),
         1 => (i(), i()).prop_map(|(from, to)| Op::Link { from, to }),
     ];
@@ -193,11 +204,13 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => (i(), point(), prop::bool::weighted(0.2))
             .prop_map(|(owner, point, bomb)| Op::PanicAt { owner, point, bomb }),
         3 => i().prop_map(Op::DropHandle),
+        2 => (i(), any::<bool>()).prop_map(|(owner, late)| Op::DropInListener { owner, late }),
     ];
     let looking = prop_oneof![
         2 => i().prop_map(Op::Enter),
         2 => (i(), page()).prop_map(|(reader, page)| Op::Park { reader, page }),
         2 => i().prop_map(Op::Leave),
+        3 => page().prop_map(Op::Store),
         4 => Just(Op::Probe),
         2 => Just(Op::Quiesce),
     ];
