@@ -248,7 +248,8 @@ impl Session {
     fn agree(&self) -> Outcome {
         let counts = self.gpu.counts();
         let known = self.world.known.lock();
-        let blob_bytes: u64 = known.blobs.values().map(|b| b.size).sum();
+        let pages = |blob: &super::behind::Blob| blob.size.next_multiple_of(4096);
+        let blob_bytes: u64 = known.blobs.values().map(pages).sum();
         let held = counts.suspended_commands + counts.waiting_commands + counts.fenced_commands;
         let within = counts.pixel_bytes <= LIMITS.pixel_bytes
             && blob_bytes <= LIMITS.blob_bytes

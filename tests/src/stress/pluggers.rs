@@ -8,6 +8,7 @@ use super::board::{Board, LONG};
 use super::card::{Card, Wiring, gone_with, register};
 use super::tally::Op;
 use super::words::{ALIAS_BYTES, ALIAS_OFFSET, BLOBS, Place, SLOTS, alias_at, slot_at};
+use super::world::TAKEN_OUT;
 use crate::random::Random;
 
 type Failure = Box<dyn std::error::Error>;
@@ -200,14 +201,18 @@ impl Thread<'_> {
             );
         }
         // It may have been reached meanwhile.
-        for (place, generation) in gone_with(&board.world, slot, generation) {
-            board
-                .world
-                .bury_all(place, generation, "a realize that failed");
+        let gone = gone_with(&board.world, slot, generation);
+        for &(place, generation) in &gone {
+            board.world.bury_all(place, generation, TAKEN_OUT);
         }
         board.check_hole(slot);
         if has_parent {
             ObjectOps::unparent(card)?;
+            for (place, generation) in gone {
+                board
+                    .world
+                    .bury(place, generation, "unparented after a realize that failed");
+            }
         }
         self.did(Op::RealizeFailed);
         Ok(())
