@@ -33,23 +33,6 @@ impl Background {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn own_time_does_not_count_and_that_of_others_does() {
-        let spin = || {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(20) {
-                std::hint::spin_loop();
-            }
-        };
-        let own = Background::default();
-        own.of(1, spin);
-        let others = Background::default();
-        let joined = others.of(1, || std::thread::spawn(spin).join());
-        assert!(joined.is_ok());
-        assert!(own.nanos().median() < others.nanos().median());
-    }
 
     #[test]
     fn warm_ups_are_left_out() {
