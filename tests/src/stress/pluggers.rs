@@ -77,6 +77,30 @@ impl Thread<'_> {
         let board = self.board;
         let generation = board.world.fresh(Place::card(slot));
         let card: Ref<Card> = board.machine.create()?;
+        let plugged = self.plug_card(slot, generation, &card);
+        if plugged.is_err()
+            && let Ok(ticket) = ObjectOps::unparent(&card)
+        {
+            // A reader that has unplugged it meanwhile may still be at it: the slot is used again once that is through.
+            let _ = ticket.wait(LONG);
+        }
+        // A device without a parent goes with this handle, unless it is kept.
+        let mut plugged = plugged?;
+        if let Some(plugged) = &mut plugged
+            && (self.random.chance(50) || !plugged.has_parent)
+        {
+            plugged.kept = Some(card);
+        }
+        Ok(plugged)
+    }
+
+    fn plug_card(
+        &mut self,
+        slot: u8,
+        generation: u32,
+        card: &Ref<Card>,
+    ) -> Result<Option<Plugged>, Failure> {
+        let board = self.board;
         let fails = self.random.chance(8);
         card.wire(Wiring {
             slot,
@@ -88,7 +112,7 @@ impl Thread<'_> {
         })?;
         let name = format!("card-{slot}-{generation}");
         if fails {
-            self.fail(slot, &name, &card, generation)?;
+            self.fail(slot, &name, card, generation)?;
             return Ok(None);
         }
         let at = Offset(slot_at(slot, self.random.below(2)));
@@ -111,7 +135,7 @@ impl Thread<'_> {
                 board
                     .root
                     .add_child(&format!("bus-{slot}-{generation}"), &bus)?;
-                bus.add_child(&name, &card)?;
+                bus.add_child(&name, card)?;
                 plugged.bus = Some(bus);
                 card.realize()?;
                 board
@@ -128,7 +152,7 @@ impl Thread<'_> {
                     .map_err(Failure::from)
             }
             3 => {
-                board.root.add_child(&name, &card)?;
+                board.root.add_child(&name, card)?;
                 board.system.add_subregion(at, card.bar(), Priority(0))?;
                 match card.realize() {
                     Err(RealizeError::Withdrawn { .. }) => Ok(()),
@@ -136,7 +160,7 @@ impl Thread<'_> {
                 }
             }
             _ => {
-                board.root.add_child(&name, &card)?;
+                board.root.add_child(&name, card)?;
                 card.realize()?;
                 board
                     .system
@@ -164,9 +188,6 @@ impl Thread<'_> {
                 board.system.add_subregion(at, alias, Priority(0))?;
             }
             plugged.alias = alias;
-        }
-        if self.random.chance(50) || !plugged.has_parent {
-            plugged.kept = Some(card);
         }
         Ok(Some(plugged))
     }

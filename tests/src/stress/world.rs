@@ -87,7 +87,8 @@ impl World {
         self.buried[usize::from(place.0)].fetch_max(generation, Ordering::AcqRel);
     }
 
-    /// Says the same of a generation and of all before it: where their device has gone, none of them is on its way out any more.
+    /// Says the same of a generation and of all before it: where their device has gone, none of them is on its way out any more,
+    /// and none is plugged before its forerunner has gone.
     pub fn bury_all(&self, place: Place, generation: u32, how: &'static str) {
         let known = self.floors.lock().insert(place.0, generation).unwrap_or(0);
         for one in known.min(generation)..generation {
