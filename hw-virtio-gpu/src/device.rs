@@ -72,6 +72,7 @@ pub struct VirtioGpuBuilder {
     renderer: Option<Box<dyn Renderer>>,
     memory: Option<AddressSpace>,
     line: Arc<dyn Line>,
+    keeps_snapshots: bool,
 }
 
 impl VirtioGpuBuilder {
@@ -103,6 +104,14 @@ impl VirtioGpuBuilder {
         self
     }
 
+    /// Seeds a defect, for tests of how it is found: each suspended command keeps a snapshot of memory, and so what it waits for.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_snapshots_kept_by_suspended_commands(mut self) -> Self {
+        self.keeps_snapshots = true;
+        self
+    }
+
     /// Makes the device: not realized, without a parent.
     ///
     /// # Errors
@@ -116,6 +125,9 @@ impl VirtioGpuBuilder {
         let gpu = create_with(machine, None, |cx| {
             VirtioGpu::assemble(cx, core, self.memory, self.line, &mut failed)
         })?;
+        if self.keeps_snapshots {
+            gpu.shared.keep_snapshots();
+        }
         match failed {
             None => Ok(gpu),
             Some(error) => Err(error.into()),
@@ -239,6 +251,7 @@ impl VirtioGpu {
             renderer: None,
             memory: None,
             line: Arc::new(NoLine),
+            keeps_snapshots: false,
         }
     }
 

@@ -124,7 +124,8 @@ pub(crate) const PAGE: u64 = 4096;
 #[derive(Debug)]
 struct Leaving {
     handle: BlobHandle,
-    size: u64,
+    /// What it counts against [`Limits::blob_bytes`](crate::limits::Limits::blob_bytes).
+    span: u64,
     /// The device was reset meanwhile: the blob ends when it is finalized.
     orphan: bool,
 }
@@ -331,7 +332,7 @@ impl GpuCore {
         if leaving.orphan {
             self.renderer
                 .tell("destroy_blob", |r| r.destroy_blob(handle));
-            self.blob_bytes.release(leaving.size);
+            self.blob_bytes.release(leaving.span);
             return;
         }
         self.forget_mapping(handle.resource);

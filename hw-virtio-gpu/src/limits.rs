@@ -24,7 +24,7 @@ pub struct Limits {
     pub backing_entries: usize,
     /// Host bytes for the pixels of 2D resources, for scanout frames and cursors. 256 MiB, as in QEMU.
     pub pixel_bytes: u64,
-    /// Bytes of host blobs, mapped or not, including those of before a reset that still are held. 1 GiB.
+    /// Bytes of host blobs, each in whole pages, mapped or not, including those of before a reset that still are held. 1 GiB.
     pub blob_bytes: u64,
     /// Commands that are suspended, wait behind one, or wait for a fence. 1024.
     pub held_commands: usize,

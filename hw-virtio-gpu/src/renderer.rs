@@ -268,8 +268,9 @@ impl Guarded {
     ) -> Result<T, RendererError> {
         let renderer = self.0.as_mut();
         // What a panic leaves half done is the renderer's own; the device's state is not touched inside.
-        catch_unwind(AssertUnwindSafe(|| f(renderer))).unwrap_or_else(|_| {
-            tracing::error!(what, "the renderer panicked");
+        catch_unwind(AssertUnwindSafe(|| f(renderer))).unwrap_or_else(|panic| {
+            let message = qom::layer::message_of(panic);
+            tracing::error!(what, message, "the renderer panicked");
             Err(RendererError::Panicked(what))
         })
     }

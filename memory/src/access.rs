@@ -200,6 +200,12 @@ impl AccessRules {
         }
     }
 
+    /// The sizes, as bits 1, 2, 4 and 8, of which an aligned access is valid and is one call of that size.
+    pub(crate) fn plain_sizes(self) -> u8 {
+        let is_plain = |size: &u8| is_valid(self, 0, *size) && self.width(*size) == *size;
+        [1, 2, 4, 8].into_iter().filter(is_plain).sum()
+    }
+
     /// The width of the calls that an access of `size` bytes is made of.
     #[inline]
     const fn width(self, size: u8) -> u8 {
@@ -321,7 +327,7 @@ pub fn swap_to(rules: AccessRules, requested: Endian, size: u8, value: u64) -> u
 }
 
 #[inline]
-const fn mask(width: u8) -> u64 {
+pub(crate) const fn mask(width: u8) -> u64 {
     if width >= 8 {
         u64::MAX
     } else {

@@ -182,12 +182,6 @@ impl Span {
         }
     }
 
-    /// The addresses `first..=last` of a span taken apart before.
-    pub(crate) const fn ordered(first: u64, last: u64) -> Self {
-        debug_assert!(first <= last);
-        Self { first, last }
-    }
-
     /// `size` bytes from `start`, or `None` where that is no byte or more than the space has.
     pub fn at(start: u64, size: Size) -> Option<Self> {
         let last = start.checked_add(size.last()?)?;

@@ -4,7 +4,7 @@ mod callback;
 
 use crate::access::{self, ByteOrder, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
-use crate::leaf::Leaf;
+use crate::leaf::{Calls, Leaf};
 use crate::region::RegionKind;
 use crate::view::View;
 use callback::{call_read, call_write};
@@ -59,35 +59,49 @@ pub(crate) fn load<T: Scalar>(
     order: Endian,
     attrs: Attrs,
 ) -> Result<T, MemTxError> {
-    if let Some((span, leaf)) = view.flat.get(addr) {
-        if let Some(bytes) = leaf.bytes()
-            && let Some(value) = bytes.load(addr - span.first(), T::SIZE, Ordering::Relaxed)
-        {
-            return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
-        }
-        if let Some(offset) = callback_offset(leaf, addr - span.first(), false) {
-            let (value, result) = call_read(leaf, offset, T::SIZE, order, attrs);
-            return result.ok().map(|()| T::from_u64(value));
-        }
+    let Some((span, leaf)) = view.flat.get(addr) else {
+        return load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64);
+    };
+    let offset = addr - span.first();
+    if let Some(bytes) = leaf.direct()
+        && let Some(value) = bytes.load(offset, T::SIZE, Ordering::Relaxed)
+    {
+        return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
-    load_slowly(view, addr, order, attrs)
+    if let Some((calls, offset)) = leaf.calls_for_read(offset) {
+        let (value, result) = load_by_call::<T>(leaf, calls, offset, order, attrs);
+        return result.ok().map(|()| T::from_u64(value));
+    }
+    load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
+}
+
+/// Apart, so that loads of memory stay short.
+#[inline(never)]
+fn load_by_call<T: Scalar>(
+    leaf: &Leaf,
+    calls: &Calls,
+    offset: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> (u64, MemTx) {
+    call_read(leaf, calls, offset, T::SIZE, order, attrs)
 }
 
 /// A load that no single range serves: pieces, holes, ends of backings.
 #[cold]
-fn load_slowly<T: Scalar>(
+fn load_slowly(
     view: &View,
     addr: u64,
+    size: u8,
     order: Endian,
     attrs: Attrs,
-) -> Result<T, MemTxError> {
+) -> Result<u64, MemTxError> {
     let mut buf = [0; 8];
-    read(view, addr, &mut buf[..usize::from(T::SIZE)], attrs).ok()?;
-    let value = match order.order() {
+    read(view, addr, &mut buf[..usize::from(size)], attrs).ok()?;
+    Ok(match order.order() {
         ByteOrder::Little => u64::from_le_bytes(buf),
-        ByteOrder::Big => u64::from_be_bytes(buf) >> (64 - 8 * u32::from(T::SIZE)),
-    };
-    Ok(T::from_u64(value))
+        ByteOrder::Big => u64::from_be_bytes(buf) >> (64 - 8 * u32::from(size)),
+    })
 }
 
 #[inline]
@@ -100,19 +114,30 @@ pub(crate) fn store<T: Scalar>(
 ) -> Result<(), MemTxError> {
     let value = value.to_u64();
     if let Some((span, leaf)) = view.flat.get(addr) {
+        let offset = addr - span.first();
         if let Some(bytes) = leaf.writable_bytes() {
             let raw = swap_ram(value, T::SIZE, order);
-            if bytes
-                .store(addr - span.first(), T::SIZE, raw, Ordering::Relaxed)
-                .is_ok()
-            {
+            if bytes.store(offset, T::SIZE, raw, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
-        } else if let Some(offset) = callback_offset(leaf, addr - span.first(), true) {
-            return call_write(leaf, offset, T::SIZE, value, order, attrs).ok();
+        } else if let Some((calls, offset)) = leaf.calls_for_write(offset) {
+            return store_by_call::<T>(leaf, calls, offset, value, order, attrs).ok();
         }
     }
     store_slowly(view, addr, T::SIZE, value, order, attrs)
+}
+
+/// See [`load_by_call`].
+#[inline(never)]
+fn store_by_call<T: Scalar>(
+    leaf: &Leaf,
+    calls: &Calls,
+    offset: u64,
+    value: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> MemTx {
+    call_write(leaf, calls, offset, T::SIZE, value, order, attrs)
 }
 
 #[cold]
@@ -151,18 +176,6 @@ pub(crate) fn compare_exchange<T: Scalar>(
     } else {
         Err(value)
     })
-}
-
-/// Where in the region a callback is to be asked, if this kind of access goes to callbacks.
-#[inline]
-fn callback_offset(leaf: &Leaf, offset: u64, is_write: bool) -> Option<u64> {
-    let core = leaf.core();
-    core.ops.as_ref()?;
-    // The bytes of a ROM device in direct mode serve reads; where they end early there is nothing.
-    if !is_write && leaf.range().romd {
-        return None;
-    }
-    Some(leaf.range().offset.0 + offset)
 }
 
 /// How much of a transfer one step took, and what came of it.
@@ -231,7 +244,7 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
         let Some((leaf, offset)) = found else {
             return zeroes(buf, done, most, MemTx::OK);
         };
-        if let Some(bytes) = leaf.bytes()
+        if let Some(bytes) = leaf.direct()
             && offset < bytes.len()
         {
             let n = most.min(bytes.len() - offset);
@@ -242,9 +255,9 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
             return Step { len: n, result };
         }
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-        if let Some(offset) = callback_offset(leaf, offset, false) {
-            let size = chunk(leaf, offset, most.min(left));
-            let (value, result) = call_read(leaf, offset, size, Endian::Little, attrs);
+        if let Some((calls, offset)) = leaf.calls_for_read(offset) {
+            let size = chunk(calls, offset, most.min(left));
+            let (value, result) = call_read(leaf, calls, offset, size, Endian::Little, attrs);
             let n = usize::from(size);
             part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
             Step {
@@ -276,12 +289,13 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             return Step { len: n, result };
         }
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-        if let Some(offset) = callback_offset(leaf, offset, true) {
-            let size = chunk(leaf, offset, most.min(left));
+        if let Some((calls, offset)) = leaf.calls_for_write(offset) {
+            let size = chunk(calls, offset, most.min(left));
             let mut value = [0; 8];
             value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
             let result = call_write(
                 leaf,
+                calls,
                 offset,
                 size,
                 u64::from_le_bytes(value),
@@ -361,10 +375,10 @@ fn of(data: &[u8], done: usize, len: u64) -> &[u8] {
 }
 
 /// The size of the next callback access: 1, 2, 4 or 8.
-fn chunk(leaf: &Leaf, offset: u64, most: u64) -> u8 {
+fn chunk(calls: &Calls, offset: u64, most: u64) -> u8 {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     // INVARIANT: a chunk has 1 to 8 bytes where at least one byte is left.
-    u8::try_from(access::chunk_len(leaf.core().rules, offset, most))
+    u8::try_from(access::chunk_len(calls.rules, offset, most))
         .unwrap_or(1)
         .max(1)
 }

@@ -8,9 +8,10 @@
 // not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
 // ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
 
+use crate::access::AccessRules;
 use crate::flat::FlatRange;
 use crate::host::{HostMemory, VolatileBytes};
-use crate::region::{Region, RegionCore, RegionKind};
+use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
 use qom::Object;
 use qom::layer::{Hold, Holder, Pointer, Reason};
 use std::sync::Arc;
@@ -21,16 +22,56 @@ pub(crate) const VIEW: Reason = Reason("shown by a view");
 /// The value of one range of a view. Cloned when nodes of views are copied.
 #[derive(Clone)]
 pub struct Leaf {
-    /// The bytes at the begin of the range, as far as they may be reached without a callback.
+    /// The bytes at the begin of the range, as far as they may be reached without a callback; writable where writes go to them, too.
     direct: Option<HostMemory>,
     inner: Arc<LeafInner>,
 }
 
 struct LeafInner {
-    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
-    hold: Option<Hold>,
+    /// INVARIANT: this and the core go before the hold does, so that the region's own pointers to what they have are always the last: what the
+    /// device's callbacks do when they are dropped is no business of whoever lets go of a snapshot.
+    calls: Option<Calls>,
+    /// The direct bytes as the host has them mapped.
+    host: Option<HostMemory>,
     core: Arc<RegionCore>,
     range: FlatRange,
+    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
+    hold: Option<Hold>,
+}
+
+/// What an access that goes to callbacks needs, in one place: in a map of thousands of devices each place more is a miss of the caches.
+#[repr(align(64))]
+pub(crate) struct Calls {
+    pub(crate) ops: Arc<dyn ErasedOps>,
+    pub(crate) owner: Pointer,
+    /// Where in the region the range begins.
+    offset: u64,
+    pub(crate) rules: AccessRules,
+    /// The sizes (as bits 1, 2, 4, 8) of which an aligned access is one call with nothing to be shifted.
+    plain: u8,
+    /// Whether reads go to the callbacks; of a ROM device in direct mode they do not.
+    reads: bool,
+    pub(crate) reentrant: bool,
+}
+
+impl Calls {
+    fn new(core: &RegionCore, range: &FlatRange) -> Option<Self> {
+        Some(Self {
+            ops: core.ops.clone()?,
+            owner: core.owner.clone(),
+            offset: range.offset.0,
+            rules: core.rules,
+            plain: core.rules.plain_sizes(),
+            reads: !range.romd,
+            reentrant: core.reentrant,
+        })
+    }
+
+    /// Whether an access is one call, as it is.
+    #[inline]
+    pub(crate) fn is_plain(&self, offset: u64, size: u8) -> bool {
+        self.plain & size != 0 && offset & u64::from(size - 1) == 0
+    }
 }
 
 impl Leaf {
@@ -43,7 +84,7 @@ impl Leaf {
             RegionKind::RomDevice => range.romd,
             _ => false,
         };
-        let direct = (hold.is_some() && reads_directly)
+        let host = (hold.is_some() && reads_directly)
             .then(|| core.host())
             .flatten()
             .and_then(|host| {
@@ -52,12 +93,20 @@ impl Leaf {
                 let len = host.len().checked_sub(range.offset.0)?.min(size);
                 host.subrange(range.offset.0, len)
             });
+        let writes_directly = core.kind == RegionKind::Ram && !range.readonly;
+        let direct = if writes_directly {
+            host
+        } else {
+            host.map(HostMemory::read_only)
+        };
         Some(Self {
             direct,
             inner: Arc::new(LeafInner {
-                hold,
+                host,
+                calls: Calls::new(&core, range),
                 core,
                 range: *range,
+                hold,
             }),
         })
     }
@@ -79,6 +128,20 @@ impl Leaf {
         self.inner.hold.as_ref().map(Hold::object)
     }
 
+    /// What a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
+    #[inline]
+    pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(&Calls, u64)> {
+        let calls = self.inner.calls.as_ref().filter(|calls| calls.reads)?;
+        Some((calls, calls.offset + offset))
+    }
+
+    /// The same for a write.
+    #[inline]
+    pub(crate) fn calls_for_write(&self, offset: u64) -> Option<(&Calls, u64)> {
+        let calls = self.inner.calls.as_ref()?;
+        Some((calls, calls.offset + offset))
+    }
+
     #[inline]
     pub(crate) fn core(&self) -> &RegionCore {
         &self.inner.core
@@ -88,31 +151,32 @@ impl Leaf {
     #[inline]
     pub fn bytes(&self) -> Option<VolatileBytes<'_>> {
         // SAFETY: see the head of the file: `self` is borrowed for the lifetime of the result.
+        self.inner.host.map(|host| unsafe { host.bytes() })
+    }
+
+    /// The same bytes, writable where writes go to them without a callback: what accesses use.
+    #[inline]
+    pub(crate) fn direct(&self) -> Option<VolatileBytes<'_>> {
+        // SAFETY: see the head of the file: `self` is borrowed for the lifetime of the result.
         self.direct.map(|host| unsafe { host.bytes() })
     }
 
     /// The same bytes, where they may be written without a callback too.
     #[inline]
     pub fn writable_bytes(&self) -> Option<VolatileBytes<'_>> {
-        if self.writes_directly() {
-            self.bytes()
-        } else {
-            None
-        }
+        self.direct().filter(|bytes| bytes.is_writable())
     }
 
     /// Whether a write goes to the bytes: RAM that is not read-only on its path. (QEMU asks the region's own flag here, so that a write
     /// through a read-only alias of writable RAM goes through; this library refuses it.)
     #[inline]
     pub(crate) fn writes_directly(&self) -> bool {
-        matches!(self.inner.core.kind, RegionKind::Ram)
-            && !self.inner.range.readonly
-            && self.direct.is_some_and(HostMemory::is_writable)
+        self.direct.is_some_and(HostMemory::is_writable)
     }
 
     /// Where the bytes are in this process, for an accelerator that is told of sections.
     pub fn host(&self) -> Option<HostMemory> {
-        self.direct
+        self.inner.host
     }
 }
 

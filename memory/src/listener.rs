@@ -9,7 +9,7 @@ use crate::transaction::Session;
 use crate::view::View;
 use qom::layer::{self, Place, Pointer, Target};
 use qom::{Handle, HandleId, Object, ObjectImpl, ObjectType};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// The views before and after a commit. The published one is still the old.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,41 @@ pub struct Section<'a> {
 ///
 /// Registered in the name of an object, which is handed in with each call. Called under the topology lock: it neither changes topology
 /// nor calls devices, and does not wait; it may read memory. A panic is reported and stops neither the others nor the commit.
+///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// use memory::{Commit, Listener, Section};
+/// use qom::Container;
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+///
+/// /// How many bytes of RAM are on show.
+/// struct Shown(Arc<AtomicU64>);
+/// impl Shown {
+///     fn len(section: Section<'_>) -> u64 { section.leaf.bytes().map_or(0, |bytes| bytes.len()) }
+/// }
+/// impl Listener for Shown {
+///     type Owner = Container;                               // the root is one
+///     fn region_add(&self, _: &Container, _: &Commit<'_>, section: Section<'_>) {
+///         self.0.fetch_add(Self::len(section), Relaxed);
+///     }
+///     fn region_del(&self, _: &Container, _: &Commit<'_>, section: Section<'_>) {
+///         self.0.fetch_sub(Self::len(section), Relaxed);
+///     }
+/// }
+///
+/// let shown = Arc::new(AtomicU64::new(0));
+/// let handle = space.listen(machine.root(), Shown(shown.clone()))?;
+/// assert_eq!(shown.load(Relaxed), 0x1000);                  // what is there
+/// ram.set_enabled(false)?;
+/// assert_eq!(shown.load(Relaxed), 0);                       // and each change
+/// handle.close();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// Source: QEMU's `MemoryListener`.
 pub trait Listener: Send + Sync + 'static {
@@ -95,7 +130,8 @@ pub(crate) struct ListenerEntry {
     pub(crate) priority: i32,
     pub(crate) wants_unchanged: bool,
     owner: Pointer,
-    listener: Box<dyn ErasedListener>,
+    /// `None` only once it is dropped.
+    listener: Option<Box<dyn ErasedListener>>,
 }
 
 impl ListenerEntry {
@@ -105,9 +141,21 @@ impl ListenerEntry {
             return;
         }
         layer::run_hook(Place::Listener, "listener", &self.owner, || {
-            self.listener.call(&self.owner, call);
+            if let Some(listener) = &self.listener {
+                listener.call(&self.owner, call);
+            }
         });
         let _ = space;
+    }
+}
+
+impl Drop for ListenerEntry {
+    /// The last pointer may go in a commit, in a withdrawal, or in whoever closes it by hand: what a listener's own fields do then is as little their business as what it does when it is called.
+    fn drop(&mut self) {
+        let listener = self.listener.take();
+        layer::run_hook(Place::Listener, "dropping a listener", &self.owner, || {
+            drop(listener);
+        });
     }
 }
 
@@ -117,10 +165,13 @@ pub struct ListenerHandle {
     shared: Arc<ListenerShared>,
 }
 
+/// Whoever has a handle, the owner's own fields among them, keeps neither the listener nor its owner's block of memory: the list of the space
+/// does, until the listener is closed.
 struct ListenerShared {
     space: Arc<SpaceInner>,
     state: Arc<MemoryState>,
-    entry: Arc<ListenerEntry>,
+    entry: Weak<ListenerEntry>,
+    owner: Weak<Object>,
     id: OnceLock<HandleId>,
 }
 
@@ -128,8 +179,8 @@ impl ListenerHandle {
     /// Unregisters it: it is told that everything it knows of is gone. Again is a no-op.
     pub fn close(&self) {
         Handle::close(&*self.shared);
-        if let Some(id) = self.shared.id.get() {
-            layer::forget_opened(&self.shared.entry.owner, *id);
+        if let (Some(owner), Some(id)) = (self.shared.owner.upgrade(), self.shared.id.get()) {
+            layer::forget_opened(&owner, *id);
         }
     }
 }
@@ -142,17 +193,21 @@ impl std::fmt::Debug for ListenerHandle {
 
 impl Handle for ListenerShared {
     fn close(&self) {
+        // Declared before the session and so dropped after it: what the listener's own drop does is not done under the topology lock.
+        let Some(entry) = self.entry.upgrade() else {
+            return;
+        };
         let _session = Session::open(&self.state);
         let mut found = false;
         self.space.listeners.rcu(|all| {
             let mut all = Vec::clone(all);
             let before = all.len();
-            all.retain(|l| l.id != self.entry.id);
+            all.retain(|l| l.id != entry.id);
             found = all.len() < before;
             all
         });
         if found {
-            self.entry.replay(&self.space, false);
+            entry.replay(&self.space, false);
         }
     }
 
@@ -239,12 +294,13 @@ pub(crate) fn register<L: Listener>(
         priority: listener.priority(),
         wants_unchanged: listener.wants_unchanged(),
         owner: owner.clone(),
-        listener: Box::new(listener),
+        listener: Some(Box::new(listener)),
     });
     let shared = Arc::new(ListenerShared {
         space: space.clone(),
         state: state.clone(),
-        entry: entry.clone(),
+        entry: Arc::downgrade(&entry),
+        owner: Arc::downgrade(&owner),
         id: OnceLock::new(),
     });
     let handle_id = layer::open(&owner, shared.clone())?;

@@ -50,9 +50,11 @@ pub(crate) struct MappingInner {
     /// Held while the mapping ends: who finds it ended finds its bytes gone, too.
     ending: Mutex<()>,
     ended: AtomicBool,
-    what: String,
+    region: Weak<Object>,
     holder: Weak<Object>,
-    holder_name: String,
+    /// What it maps, and who mapped it: looked up when it is taken away from its holder, as the two may not be there later. At other times
+    /// it is looked up where it is asked for, as most mappings come and go unasked.
+    parties: OnceLock<[String; 2]>,
     handle: OnceLock<HandleId>,
     space: AddressSpace,
     addr: Gpa,
@@ -65,18 +67,12 @@ pub(crate) struct MappingInner {
 impl MappingInner {
     /// Ends the mapping once; true: this call did it.
     fn end(&self, as_what: Mapped) -> bool {
-        let _ending = self.ending.lock();
-        // ORDERING: AcqRel: pairs with the Acquire of those who ask without the lock.
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return false;
+        if matches!(as_what, Mapped::Withdrawn) {
+            let _ = self.parties.set(self.look_up());
         }
-        let counters = &self.space.state().counters;
-        counters.mappings.fetch_sub(1, Ordering::Relaxed);
-        if self.bounced {
-            self.space
-                .inner
-                .bounce_bytes
-                .fetch_sub(self.len, Ordering::Relaxed);
+        let _ending = self.ending.lock();
+        if !self.mark_ended() {
+            return false;
         }
         let pending = self.space.machine().pending();
         let old = self.mapped.swap(Arc::new(as_what), 128);
@@ -92,31 +88,69 @@ impl MappingInner {
         true
     }
 
-    /// The region is withdrawn.
-    pub(crate) fn withdraw(&self) {
-        if self.end(Mapped::Withdrawn)
-            && let (Some(holder), Some(id)) = (self.holder.upgrade(), self.handle.get())
-        {
+    /// Says that it has ended, once; true: this call did it, and what it holds is the caller's to let go of.
+    fn mark_ended(&self) -> bool {
+        // ORDERING: AcqRel: pairs with the Acquire of those who ask without the lock.
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let counters = &self.space.state().counters;
+        counters.mappings.fetch_sub(1, Ordering::Relaxed);
+        if self.bounced {
+            self.space
+                .inner
+                .bounce_bytes
+                .fetch_sub(self.len, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Takes it off its holder's list.
+    fn leave_holder(&self) {
+        if let (Some(holder), Some(id)) = (self.holder.upgrade(), self.handle.get()) {
             layer::forget_opened(&holder, *id);
         }
     }
 
+    fn look_up(&self) -> [String; 2] {
+        let name = |object: &Weak<Object>, other: &str| match object.upgrade() {
+            Some(object) => object.describe(),
+            None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
+        };
+        [
+            name(&self.region, "a region that is gone"),
+            name(&self.holder, "a holder that is gone, of what was"),
+        ]
+    }
+
+    /// What is mapped, and who mapped it. Takes the tree lock.
+    fn parties(&self) -> [String; 2] {
+        self.parties
+            .get()
+            .cloned()
+            .unwrap_or_else(|| self.look_up())
+    }
+
+    /// The region is withdrawn.
+    pub(crate) fn withdraw(&self) {
+        if self.end(Mapped::Withdrawn) {
+            self.leave_holder();
+        }
+    }
+
     fn by(&self) -> Cow<'static, str> {
-        format!("the mapping of {} by {}", self.what, self.holder_name).into()
+        let [what, holder] = self.parties();
+        format!("the mapping of {what} by {holder}").into()
     }
 
     fn unmapped(&self) -> MapError {
-        MapError::Unmapped {
-            what: self.what.clone(),
-            holder: self.holder_name.clone(),
-        }
+        let [what, holder] = self.parties();
+        MapError::Unmapped { what, holder }
     }
 
     fn withdrawn(&self) -> MapError {
-        MapError::Withdrawn {
-            what: self.what.clone(),
-            holder: self.holder_name.clone(),
-        }
+        let [what, holder] = self.parties();
+        MapError::Withdrawn { what, holder }
     }
 }
 
@@ -133,7 +167,8 @@ impl Handle for MappingInner {
     }
 
     fn describe(&self) -> String {
-        format!("mapping of {}", self.what)
+        let [what, _] = self.parties();
+        format!("mapping of {what}")
     }
 }
 
@@ -187,7 +222,6 @@ impl Mapping {
         let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
         let offset = addr.0 - span.first();
         let region = leaf.pointer().ok_or_else(|| request.not_ram())?;
-        let what = region.describe();
         let is_io = leaf.bytes().is_none() && leaf.core().ops.is_some();
         let (mapped, len, bounced) = if is_io {
             let left = (span.last() - addr.0).saturating_add(1);
@@ -200,7 +234,7 @@ impl Mapping {
             let hold =
                 Hold::new(found.object, MAPPING, Holder::object(holder)).ok_or_else(|| {
                     MapError::Withdrawn {
-                        what: what.clone(),
+                        what: found.object.describe(),
                         holder: holder.describe(),
                     }
                 })?;
@@ -217,9 +251,9 @@ impl Mapping {
             mapped: Published::new(space.machine().domain(), Arc::new(mapped)),
             ending: Mutex::new(()),
             ended: AtomicBool::new(false),
-            what,
+            region: Arc::downgrade(region),
             holder: Arc::downgrade(holder),
-            holder_name: holder.describe(),
+            parties: OnceLock::new(),
             handle: OnceLock::new(),
             space: space.clone(),
             addr,
@@ -327,10 +361,10 @@ impl Mapping {
                 )
                 .ok_or_else(|| inner.withdrawn())
             }
-            Mapped::Bounce { .. } => Err(MapError::Bounced {
-                what: inner.what.clone(),
-                holder: inner.holder_name.clone(),
-            }),
+            Mapped::Bounce { .. } => {
+                let [what, holder] = inner.parties();
+                Err(MapError::Bounced { what, holder })
+            }
             Mapped::Unmapped => Err(inner.unmapped()),
             Mapped::Withdrawn => Err(inner.withdrawn()),
         }
@@ -359,9 +393,7 @@ impl Mapping {
             let ended = self.bytes(&inner.space.enter()).err();
             return Err(ended.unwrap_or_else(|| inner.unmapped()));
         }
-        if let (Some(holder), Some(id)) = (inner.holder.upgrade(), inner.handle.get()) {
-            layer::forget_opened(&holder, *id);
-        }
+        inner.leave_holder();
         if unwritten.is_empty() {
             return Ok(MemTx::OK);
         }
@@ -371,21 +403,23 @@ impl Mapping {
 
 impl Drop for Mapping {
     /// Unmaps; what a bounce buffer holds is discarded.
+    ///
+    /// Whoever drops the mapping lends its bytes to nobody, so there is nobody to wait for: region and bytes are let go of with the last
+    /// pointer, which is this one or that of somebody who is just finding the mapping ended.
     fn drop(&mut self) {
-        if self.inner.end(Mapped::Unmapped)
-            && let (Some(holder), Some(id)) = (self.inner.holder.upgrade(), self.inner.handle.get())
-        {
-            layer::forget_opened(&holder, *id);
+        let ended_here = {
+            let _ending = self.inner.ending.lock();
+            self.inner.mark_ended()
+        };
+        if ended_here {
+            self.inner.leave_holder();
         }
     }
 }
 
 impl std::fmt::Debug for Mapping {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Mapping({} at {} by {})",
-            self.inner.what, self.inner.addr, self.inner.holder_name
-        )
+        let [what, holder] = self.inner.parties();
+        write!(f, "Mapping({what} at {} by {holder})", self.inner.addr)
     }
 }

@@ -51,7 +51,8 @@ pub fn mtree(machine: &MachineHandle) -> String {
 
 /// The flat views of a machine, each with the address spaces that share it, as they would be rendered now. Takes the topology lock.
 ///
-/// A line is `first-last (prio 0, kind): name @offset`, the offset where it is not 0.
+/// A line is `first-last (prio N, kind): name @offset`: the region's priority in its container, the offset where it is not 0, `nv-`
+/// before the kind where the bytes outlive the machine.
 pub fn mtree_flat(machine: &MachineHandle) -> String {
     let state = MemoryState::of(machine);
     let lock = state.lock.lock();

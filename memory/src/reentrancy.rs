@@ -44,10 +44,10 @@ pub fn is_inside(owner: &Object) -> bool {
 pub fn enter(owner: &Object) -> Option<Inside> {
     let id = owner.id();
     CALLING.with(|c| {
-        if c.contains(id) {
+        let len = c.len.get();
+        if len > 0 && c.contains(id) {
             return None;
         }
-        let len = c.len.get();
         c.owners.get(len)?.set(id);
         c.len.set(len + 1);
         Some(Inside {

@@ -65,7 +65,7 @@ pub(crate) struct RegionCore {
     pub(crate) kind: RegionKind,
     pub(crate) rules: AccessRules,
     pub(crate) reentrant: bool,
-    pub(crate) ops: Option<Box<dyn ErasedOps>>,
+    pub(crate) ops: Option<Arc<dyn ErasedOps>>,
     pub(crate) owner: Pointer,
     host: Option<HostMemory>,
     /// Given up in the finalizer.
@@ -171,7 +171,7 @@ pub(crate) struct RegionParts {
     pub(crate) kind: RegionKind,
     pub(crate) rules: AccessRules,
     pub(crate) reentrant: bool,
-    pub(crate) ops: Option<Box<dyn ErasedOps>>,
+    pub(crate) ops: Option<Arc<dyn ErasedOps>>,
     pub(crate) owner: Pointer,
     pub(crate) backing: Option<Backing>,
 }

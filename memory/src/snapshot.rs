@@ -14,6 +14,22 @@ const SNAPSHOT: Reason = Reason("snapshot of a view");
 ///
 /// For work that outlives a read section and ends before the event loop turns. Kept longer it holds what somebody may be waiting for: the
 /// ledger counts it, and names its holder at each region while it records. Any thread.
+///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// let snapshot = space.snapshot(machine.root())?;
+/// ram.set_enabled(false)?;
+/// assert!(space.enter().view().is_empty());
+/// assert_eq!(snapshot.slice(Gpa(0x4000), 8)?.load_u64(0), Some(0), "as it was");
+/// let done = std::thread::spawn(move || snapshot.len());    // owned, Send
+/// assert_eq!(done.join().unwrap(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Snapshot {
     view: View,
     state: Arc<MemoryState>,

@@ -79,7 +79,25 @@ impl Handle for SpaceInner {
 
 /// An address space: what is seen from one root. A cheap handle; the space closes with the object in whose name it was opened.
 ///
-/// See [`Region`](crate::Region) for an example. Source: QEMU's `AddressSpace`.
+/// Source: QEMU's `AddressSpace`.
+///
+/// ```
+/// use memory::{AddressSpace, Attrs, Backing, Endian, Gpa, Offset, Priority, Region, RegionApi, Size};
+///
+/// let machine = qom::Machine::new("doc");
+/// let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// let space = AddressSpace::open(machine.root(), "memory", &system)?;
+///
+/// space.store::<u32>(Gpa(0x4000), 1, Attrs::default())?;           // each access by itself,
+/// let guard = space.enter();                                        // or several in one read section
+/// assert_eq!(guard.load_as::<u32>(Gpa(0x4000), Endian::Big, Attrs::default())?, 0x0100_0000);
+/// assert_eq!(guard.compare_exchange::<u32>(Gpa(0x4000), 1, 2, Attrs::default())?, Ok(1));
+/// drop(guard);
+/// assert!(space.load::<u8>(Gpa(0), Attrs::default()).is_err());     // nothing is there
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct AddressSpace {
     pub(crate) inner: Arc<SpaceInner>,
@@ -116,11 +134,8 @@ impl AddressSpace {
         let key = transaction::key_of(&root)?;
         let session = Session::open(&state);
         if root.is_withdrawn() {
-            return Err(transaction::withdrawn(
-                &root,
-                "an address space",
-                &holder.describe(),
-            ));
+            let space = format!("`{name}` of {}", holder.describe());
+            return Err(transaction::withdrawn(&root, "an address space", &space));
         }
         let space_key = session.with(|topo| {
             topo.next_space += 1;
@@ -356,7 +371,15 @@ impl SpaceReader {
 
 /// A read section in an address space: single accesses, each on the current view; and [`view`](Self::view), fixed for as long as it is borrowed.
 ///
-/// Belongs to its thread:
+/// Belongs to its thread, which may have as many as it likes:
+///
+/// ```
+/// # let machine = qom::Machine::new("doc");
+/// # let root = memory::Region::container("r", memory::Size::MAX).create(machine.root()).unwrap();
+/// # let space = memory::AddressSpace::open(machine.root(), "s", &root).unwrap();
+/// let guard = space.enter();
+/// std::thread::scope(|s| { s.spawn(|| drop(space.enter())); });
+/// ```
 ///
 /// ```compile_fail,E0277
 /// # let machine = qom::Machine::new("doc");
@@ -367,6 +390,16 @@ impl SpaceReader {
 /// ```
 ///
 /// and borrowed bytes do not outlive it:
+///
+/// ```
+/// # let machine = qom::Machine::new("doc");
+/// # let root = memory::Region::container("r", memory::Size::MAX).create(machine.root()).unwrap();
+/// # let space = memory::AddressSpace::open(machine.root(), "s", &root).unwrap();
+/// let guard = space.enter();
+/// let bytes = guard.view().slice(memory::Gpa(0), 8);
+/// println!("{}", bytes.is_ok());
+/// drop(guard);
+/// ```
 ///
 /// ```compile_fail,E0505
 /// # let machine = qom::Machine::new("doc");

@@ -7,6 +7,7 @@
 
 mod diff;
 mod iter;
+mod keys;
 mod node;
 mod splice;
 
@@ -78,14 +79,25 @@ impl<V> SpanMap<V> {
     /// The hot path of guest accesses: no locks, no reference counts, no branches within a node.
     #[inline]
     pub fn get(&self, addr: u64) -> Option<(Span, &V)> {
+        let (span, value) = self.find(addr)?;
+        Some((*span, value))
+    }
+
+    /// The same, as one place in memory: what a register can hold.
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would cost a third of a lookup, and goes through memory"
+    )]
+    #[inline(always)]
+    pub(crate) fn find(&self, addr: u64) -> Option<&(Span, V)> {
         let mut node = self.root.as_ref()?;
         if addr == u64::MAX {
-            return node.last_at(addr).filter(|(span, _)| span.contains(addr));
+            return node.last_of_all();
         }
         loop {
             match node {
                 Node::Branch(branch) => node = branch.child_for(addr)?,
-                Node::Leaf(leaf) => return leaf.get(addr),
+                Node::Leaf(leaf) => return leaf.find(addr),
             }
         }
     }

@@ -21,9 +21,15 @@ pub(crate) const ROOT: Reason = Reason("address space root");
 
 /// An open transaction, inside the closure given to [`transaction()`].
 ///
-/// It cannot be kept or forgotten open:
+/// What the closure computes may leave it; the transaction itself cannot be kept, nor forgotten open:
 ///
-/// ```compile_fail
+/// ```
+/// # let machine = qom::Machine::new("doc");
+/// let mut kept = None;
+/// memory::transaction(&machine, |t| kept = Some(format!("{t:?}"))).unwrap();
+/// ```
+///
+/// ```compile_fail,E0521
 /// # let machine = qom::Machine::new("doc");
 /// let mut kept = None;
 /// memory::transaction(&machine, |t| kept = Some(t)).unwrap();
@@ -204,7 +210,8 @@ pub(crate) fn enter_region(
         if let Some(target) = target
             && target.is_withdrawn()
         {
-            return Err(withdrawn(target, "an alias", &object.describe()));
+            let alias = format!("`{}` ({})", region_of(object)?.name(), object.describe());
+            return Err(withdrawn(target, "an alias", &alias));
         }
         let key = topo
             .topology

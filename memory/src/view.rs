@@ -15,6 +15,27 @@ const BY: Cow<'static, str> = Cow::Borrowed("a slice of a view");
 /// What an address space shows at one moment.
 ///
 /// Borrowed from a guard ([`SpaceGuard::view`](crate::SpaceGuard::view)), or owned in a [`Snapshot`](crate::Snapshot).
+///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// let guard = space.enter();
+/// let view = guard.view();
+/// let (span, leaf) = view.find(Gpa(0x4010)).expect("RAM");
+/// assert_eq!((span.first(), leaf.range().offset), (0x4000, Offset(0)));
+/// assert!(view.find(Gpa(0)).is_none());
+/// assert_eq!(view.after(Gpa(0)).map(|(range, _)| range.span.first()), Some(0x4000));
+/// // Fixed while it is borrowed, whatever changes meanwhile.
+/// let bytes = view.slice(Gpa(0x4000), 8)?;
+/// system.del_subregion(&ram)?;
+/// assert_eq!((view.len(), bytes.load_u64(0)), (1, Some(0)));
+/// assert!(guard.view().is_empty(), "a newer one");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub(crate) flat: FlatView<Leaf>,
@@ -63,12 +84,7 @@ impl View {
         }
         let not_ram = || MapError::NotRam { by: BY, at: addr };
         let (span, leaf) = self.find(addr).ok_or_else(not_ram)?;
-        let bytes = leaf.bytes().ok_or_else(not_ram)?;
-        let bytes = if leaf.writes_directly() {
-            bytes
-        } else {
-            bytes.read_only()
-        };
+        let bytes = leaf.direct().ok_or_else(not_ram)?;
         bytes
             .subslice(addr.0 - span.first(), len)
             .ok_or(MapError::TooShort {

@@ -11,6 +11,45 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a device does at its two stations. Realize runs for each type of the hierarchy, parent first; unrealize in the reverse order.
+///
+/// ```
+/// use qdev::{Device, DeviceError, DeviceImpl, DeviceOps, RealizeContext};
+/// use qom::{Init, Machine, ObjectImpl, ObjectOps};
+/// use memory::{AddressSpace, Region, Size};
+/// use qom::ClassInit;
+/// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+///
+/// struct Dma { device: Device, channels: AtomicU32 }
+/// qdev::device_type! { Dma("doc-dma") { device: Device } }
+/// impl ObjectImpl for Dma {
+///     fn init(cx: &mut Init<'_>) -> Self { Self { device: cx.parent(), channels: AtomicU32::new(0) } }
+///     fn class_init(class: &mut ClassInit<'_>) {
+///         class.property(qdev::property::<u32>("channels")
+///             .set(|dma: &Dma, n: u32| Ok(dma.channels.store(n, Relaxed))));
+///     }
+/// }
+/// impl DeviceImpl for Dma {
+///     fn realize(&self, cx: &RealizeContext<'_>) -> Result<(), DeviceError> {
+///         let bus = Region::container("bus", Size::MAX).create(cx.object())
+///             .map_err(|e| DeviceError::needs("a bus", e))?;
+///         AddressSpace::open(cx.object(), "dma", &bus).map_err(|e| DeviceError::needs("a space", e))?;
+///         match self.channels.load(Relaxed) {
+///             0 => Err(DeviceError::Property { property: "channels", reason: "none".into() }),
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let dma = machine.create::<Dma>()?;
+/// assert!(dma.realize().is_err());
+/// assert!(dma.opened().is_empty(), "the space is closed again");
+/// dma.set_property("channels", 4)?;
+/// dma.realize()?;
+/// assert_eq!(dma.opened(), ["address space `dma`"]);
+/// assert!(dma.set_property("channels", 8).is_err(), "too late");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait DeviceImpl: ObjectImpl {
     /// The properties are set: get ready for the guest. May open things in the device's name; they are closed again if this or a
     /// subclass's realize fails, and at unrealize.
@@ -64,6 +103,28 @@ pub struct DeviceClass {
 }
 
 /// The part of an instance that every device has.
+///
+/// ```
+/// use qdev::{Device, DeviceError, DeviceImpl, DeviceOps, RealizeContext};
+/// use qom::{Init, Machine, ObjectImpl, ObjectOps};
+///
+/// struct Fan { device: Device }                 // the parent's part is the first field
+/// qdev::device_type! { Fan("doc-fan") { device: Device } }
+/// impl ObjectImpl for Fan {
+///     fn init(cx: &mut Init<'_>) -> Self { Self { device: cx.parent() } }
+/// }
+/// impl DeviceImpl for Fan {
+///     fn realize(&self, _: &RealizeContext<'_>) -> Result<(), DeviceError> { Ok(()) }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let fan = machine.create::<Fan>()?;
+/// assert!(!fan.device.is_realized());
+/// fan.realize()?;                               // no parent: it gets one
+/// assert!(fan.device.is_realized());
+/// assert_eq!(fan.path().as_deref(), Some("/machine/unattached/device[0]"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Device {
     object: RootObject,
     realized: AtomicBool,

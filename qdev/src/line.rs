@@ -5,6 +5,30 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// The far end of an interrupt line. Any thread; must not wait and must not call the device back.
+///
+/// ```
+/// use qdev::Line;
+/// use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+///
+/// /// Counts edges, as an edge-sensitive interrupt controller does.
+/// #[derive(Default)]
+/// struct Pin { high: AtomicBool, edges: AtomicU32 }
+/// impl Line for Pin {
+///     fn set(&self, level: bool) {
+///         if level && !self.high.swap(level, Relaxed) {
+///             self.edges.fetch_add(1, Relaxed);
+///         }
+///         self.high.store(level, Relaxed);
+///     }
+/// }
+///
+/// let pin = Pin::default();
+/// pin.set(true);
+/// pin.set(true);                                // it was high
+/// pin.set(false);
+/// pin.pulse();
+/// assert_eq!(pin.edges.load(Relaxed), 2);
+/// ```
 pub trait Line: Send + Sync {
     /// The line is now high (true) or low. Setting it again to what it is has no effect on a level-sensitive far end; an edge-sensitive
     /// one counts [`pulse`](Self::pulse)s.
@@ -26,6 +50,17 @@ impl Line for NoLine {
 }
 
 /// A line that signals an eventfd at each rising edge, as KVM's irqfd wants it.
+///
+/// ```
+/// use qdev::{EventFdLine, Line};
+/// let line = EventFdLine::new()?;
+/// line.set(true);
+/// line.set(false);
+/// line.pulse();
+/// assert_eq!(line.event().read()?, 2, "edges since the last read");
+/// assert!(line.event().read().is_err(), "non-blocking");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct EventFdLine {
     event: EventFd,

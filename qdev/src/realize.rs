@@ -8,6 +8,31 @@ use qom::{Child, Container, Object, ObjectOps, PropertyError, TreeError, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Operations on devices, through any kind of handle. Any thread; not inside a listener.
+///
+/// ```
+/// # use qdev::{Device, DeviceError, DeviceImpl, RealizeContext};
+/// # use qom::{Init, ObjectImpl};
+/// # struct Fan { device: Device }
+/// # qdev::device_type! { Fan("doc-ops-fan") { device: Device } }
+/// # impl ObjectImpl for Fan {
+/// #     fn init(cx: &mut Init<'_>) -> Self { Self { device: cx.parent() } }
+/// # }
+/// # impl DeviceImpl for Fan {
+/// #     fn realize(&self, _: &RealizeContext<'_>) -> Result<(), DeviceError> { Ok(()) }
+/// # }
+/// use qdev::{DeviceOps, RealizeError};
+/// use qom::{Machine, ObjectOps};
+/// let machine = Machine::new("doc");
+/// let fan = machine.create::<Fan>()?;
+/// machine.root().add_child("fan", &fan)?;
+/// fan.realize()?;
+/// fan.unrealize()?;                             // as it was before
+/// fan.realize()?;
+/// fan.unparent()?;                              // unrealizes it, and for good
+/// assert!(!fan.is_realized());
+/// assert!(matches!(fan.realize(), Err(RealizeError::Withdrawn { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait DeviceOps: Target {
     /// Realizes the device: again is a no-op. A device without a parent is put under `/machine/unattached`.
     ///
@@ -15,7 +40,7 @@ pub trait DeviceOps: Target {
     ///
     /// # Errors
     /// The device's own error, a panic in it, or the device is withdrawn. Nothing is left: what was opened in its name is closed, regions that
-    /// were put into containers are out of them, an implicit parent is gone.
+    /// were put into containers of others (its own and those below it) are out of them, an implicit parent is gone.
     fn realize(&self) -> Result<(), RealizeError> {
         realize(&self.pointer()?)
     }
@@ -138,11 +163,7 @@ fn run_stations(object: &Pointer) -> Result<(), RealizeError> {
             Err(panic) => RealizeError::Panicked {
                 device: object.describe(),
                 type_name: station.type_name,
-                message: panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_default(),
+                message: layer::message_of(panic),
             },
         };
         run_unrealize(object, &stations[..i]);

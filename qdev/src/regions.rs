@@ -1,7 +1,7 @@
 //! The regions of a device: what it made, and what of it is mapped.
 
 use memory::{Region, RegionApi};
-use qom::layer::{Pointer, Target, children_of};
+use qom::layer::{Pointer, Target, children_of, parent_of};
 use qom::{Child, Object, ObjectId};
 
 /// The regions that an object owns: its children that are regions, oldest first. A device's withdrawal withdraws exactly these (and those of
@@ -24,27 +24,42 @@ fn regions(owner: &Object) -> Vec<Pointer> {
         .collect()
 }
 
-/// Those of a device's regions that are in somebody else's container.
-pub(crate) fn mapped(device: &Object) -> Vec<ObjectId> {
-    regions(device)
+/// The regions of a device and of everything below it.
+fn regions_below(device: &Object) -> Vec<Pointer> {
+    let mut found = Vec::new();
+    let mut above = children_of(device);
+    while let Some(object) = above.pop() {
+        above.extend(children_of(&object));
+        if object.instance::<Region>().is_some() {
+            found.push(object);
+        }
+    }
+    found
+}
+
+/// Which regions of a device and of what is below it are in which containers of others.
+pub(crate) fn mapped(device: &Object) -> Vec<(ObjectId, ObjectId)> {
+    regions_below(device)
         .iter()
-        .filter(|r| foreign_container(device, r).is_some())
-        .map(|r| r.id())
+        .filter_map(|region| {
+            let container = foreign_container(device, region)?;
+            Some((region.id(), container.object().id()))
+        })
         .collect()
 }
 
 /// Takes regions out of foreign containers, but for those that were there `before`: a failed realize leaves no trace.
-pub(crate) fn take_out(device: &Object, before: &[ObjectId]) {
-    for object in regions(device) {
-        if before.contains(&object.id()) {
-            continue;
-        }
+pub(crate) fn take_out(device: &Object, before: &[(ObjectId, ObjectId)]) {
+    for object in regions_below(device) {
         let (Some(container), Some(region)) = (
             foreign_container(device, &object),
             object.instance::<Region>(),
         ) else {
             continue;
         };
+        if before.contains(&(object.id(), container.object().id())) {
+            continue;
+        }
         let taken = container.cast::<Region>().map(|c| c.del_subregion(region));
         if let Ok(Err(error)) = taken {
             tracing::error!(region = %object.describe(), %error, "a region stays mapped after a failed realize");
@@ -52,9 +67,16 @@ pub(crate) fn take_out(device: &Object, before: &[ObjectId]) {
     }
 }
 
+/// The container of a region, where it belongs to nobody at or below the device.
 fn foreign_container(device: &Object, region: &Object) -> Option<qom::Ref> {
     let info = region.instance::<Region>()?.info().ok()?;
     let container = qom::layer::machine_of(device).resolve(&info.container?)?;
-    let owner = container.cast::<Region>().ok()?.owner().id();
-    (owner != device.id()).then_some(container)
+    let mut above = Some(container.cast::<Region>().ok()?.owner().pointer().ok()?);
+    while let Some(object) = above {
+        if object.id() == device.id() {
+            return None;
+        }
+        above = parent_of(&object);
+    }
+    Some(container)
 }

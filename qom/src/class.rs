@@ -5,8 +5,9 @@
 
 use crate::error::TypeError;
 use crate::init::Init;
+use crate::instance::Instance;
 use crate::layer::LayerHooks;
-use crate::object::{Instance, ObjectImpl, RootObject};
+use crate::object::{ObjectImpl, RootObject};
 use crate::property::Property;
 use arc_swap::ArcSwap;
 use once_cell::sync::OnceCell;
@@ -186,7 +187,7 @@ impl std::fmt::Debug for Class {
 }
 
 fn with_level<T: ObjectImpl>(instance: &dyn Instance, hook: impl FnOnce(&T)) {
-    if let Some(level) = crate::object::level_of::<T>(instance) {
+    if let Some(level) = crate::instance::level_of::<T>(instance) {
         hook(level);
     }
 }
@@ -220,7 +221,7 @@ impl ClassInit<'_> {
         cast: fn(&T) -> &I,
     ) -> &mut Self {
         let caster = InterfaceCaster::<I>(Box::new(move |instance| {
-            crate::object::level_of::<T>(instance).map(cast)
+            crate::instance::level_of::<T>(instance).map(cast)
         }));
         self.class
             .interfaces

@@ -44,12 +44,14 @@ thread_local! {
 }
 
 /// Says that this thread is inside `place` until the result is dropped.
+#[inline]
 pub fn enter(place: Place) -> Inside {
     let _ = DEPTHS.try_with(|d| d[place as usize].set(d[place as usize].get() + 1));
     Inside(place, PhantomData)
 }
 
 /// How deep this thread is inside `place`.
+#[inline]
 pub fn depth(place: Place) -> u32 {
     DEPTHS.try_with(|d| d[place as usize].get()).unwrap_or(0)
 }
@@ -76,6 +78,7 @@ pub fn innermost() -> Option<Place> {
 pub struct Inside(Place, PhantomData<*const ()>);
 
 impl Drop for Inside {
+    #[inline]
     fn drop(&mut self) {
         let _ = DEPTHS.try_with(|d| d[self.0 as usize].set(d[self.0 as usize].get() - 1));
     }

@@ -32,22 +32,27 @@ pub struct CountsNow(u64);
 
 impl CountsNow {
     /// Number of counted reasons to keep the object alive, user handles included.
+    #[inline]
     pub fn storage(self) -> u64 {
         self.0 & STORAGE_MASK
     }
     /// Number of user handles.
+    #[inline]
     pub fn users(self) -> u64 {
         (self.0 & USER_MASK) >> 32
     }
     /// Whether the object has a parent.
+    #[inline]
     pub fn is_parented(self) -> bool {
         self.0 & PARENTED != 0
     }
     /// Whether the object has been withdrawn, or its withdrawal has begun.
+    #[inline]
     pub fn is_withdrawn(self) -> bool {
         self.0 & WITHDRAWN != 0
     }
     /// Whether the finalizer has run or is running.
+    #[inline]
     pub fn is_finalized(self) -> bool {
         self.0 & FINALIZED != 0
     }
@@ -76,6 +81,7 @@ impl Counts {
     }
 
     /// Reads the word.
+    #[inline]
     pub(crate) fn now(&self) -> CountsNow {
         // ORDERING: Acquire pairs with the Release of whoever set a flag that the caller acts on.
         CountsNow(self.0.load(Ordering::Acquire))
@@ -131,6 +137,7 @@ impl Counts {
 
     /// Takes a storage count; fails once storage has been at zero.
     #[must_use]
+    #[inline]
     pub(crate) fn hold(&self) -> bool {
         self.change(|now| {
             (now.storage() > 0 && now.storage() < STORAGE_LIMIT).then_some(now.0 + STORAGE_ONE)
@@ -140,6 +147,7 @@ impl Counts {
 
     /// Gives a storage count back; true: it was the last one, queue the finalizer.
     #[must_use]
+    #[inline]
     pub(crate) fn release(&self) -> bool {
         // ORDERING: AcqRel: see the head of the file.
         let before = CountsNow(self.0.fetch_sub(STORAGE_ONE, Ordering::AcqRel));

@@ -81,11 +81,11 @@ pub enum CreateError {
 #[non_exhaustive]
 pub enum TreeError {
     /// The parent (or holder) has been withdrawn.
-    #[error("{parent} is withdrawn and takes no `{child}`")]
+    #[error("{parent} is withdrawn and takes no {child}")]
     ParentWithdrawn {
         /// Path of the parent.
         parent: String,
-        /// Name or path of what was to be added.
+        /// What was to be added: its name there, quoted, and which object it is; or what was to be opened or linked, quoted.
         child: String,
     },
     /// The child has been withdrawn.

@@ -15,6 +15,19 @@ use std::sync::{Arc, Weak};
 /// For stacks, tables and threads of whoever *uses* objects. An object's own fields use [`Child`], links or
 /// [`WeakRef`]: a handle kept in a field is the one way left to build a cycle, and the ledger would name it.
 /// Any thread.
+///
+/// ```
+/// use qom::{Container, Machine, ObjectOps};
+/// let machine = Machine::new("doc");
+/// let slot = machine.create::<Container>()?;
+/// let again = slot.clone();
+/// let weak = slot.downgrade();
+/// assert_eq!(slot.object().counts().users(), 2);
+/// drop((slot, again));                          // nobody else kept it
+/// machine.wait_finalized(&weak, std::time::Duration::from_secs(10))?;
+/// assert!(weak.get().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Ref<T: ObjectImpl = RootObject> {
     /// Whether dropping this handle gives a count back.
     counted: bool,
@@ -195,6 +208,20 @@ macro_rules! uncounted {
 }
 
 /// A weak handle: for anybody's field. Comes back to life only while the object is reachable.
+///
+/// ```
+/// use qom::{Container, Machine, ObjectOps};
+/// let machine = Machine::new("doc");
+/// let slot = machine.create::<Container>()?;
+/// machine.root().add_child("slot", &slot)?;
+/// let weak = slot.downgrade();
+/// drop(slot);
+/// let slot = weak.get()?;                       // its parent keeps it
+/// slot.unparent()?;
+/// let gone = weak.get().unwrap_err();           // withdrawn: for good, though `slot` still keeps it
+/// assert_eq!(gone.to_string(), "/machine/slot (withdrawn) is withdrawn");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct WeakRef<T: ObjectImpl = RootObject> {
     object: Weak<Object>,
     _type: PhantomData<fn() -> T>,
@@ -205,6 +232,26 @@ uncounted!(WeakRef, "WeakRef");
 ///
 /// The parent keeps the child through the tree, so nothing more is needed; and what a field keeps could only get in the
 /// way of a withdrawal.
+///
+/// ```
+/// use qom::{Child, Container, Init, Machine, ObjectImpl, ObjectOps, RootObject};
+///
+/// struct Board { object: RootObject, slot: Child<Container> }
+/// qom::object_type! { Board("doc-board") { object: RootObject } }
+/// impl ObjectImpl for Board {
+///     fn init(cx: &mut Init<'_>) -> Self {
+///         Self { object: cx.parent(), slot: cx.child("slot").expect("a free name") }
+///     }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let board = machine.create::<Board>()?;
+/// machine.root().add_child("board", &board)?;
+/// assert_eq!(board.slot.path().as_deref(), Some("/machine/board/slot"));
+/// board.unparent()?;                            // with everything below it
+/// assert!(board.slot.get().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Child<T: ObjectImpl = RootObject> {
     object: Weak<Object>,
     _type: PhantomData<fn() -> T>,

@@ -4,8 +4,9 @@ use crate::class::Class;
 use crate::context::{self, Place};
 use crate::error::CreateError;
 use crate::handle::{Child, Ref};
+use crate::instance::Instance;
 use crate::machine::MachineInner;
-use crate::object::{Instance, Object, ObjectImpl};
+use crate::object::{Object, ObjectImpl};
 use crate::panics;
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 pub use crate::context::{Inside, Place, depth, enter, innermost};
 pub use crate::hold::Hold;
 pub use crate::ledger::{Holder, Reason};
+pub use crate::panics::message_of;
 
 use crate::class::Class;
 use crate::error::{CreateError, Gone};

@@ -45,6 +45,7 @@ mod executor;
 mod handle;
 mod hold;
 mod init;
+mod instance;
 pub mod layer;
 pub mod ledger;
 mod machine;
@@ -66,11 +67,12 @@ pub use error::{CastError, CreateError, Gone, PropertyError, TreeError, TypeErro
 pub use executor::Wake;
 pub use handle::{Child, Ref, WeakRef};
 pub use init::Init;
+pub use instance::Instance;
 pub use ledger::{Graph, GraphEdge, GraphNode, NodeKind, Reason, WhyAlive};
 pub use machine::{
     Counters, Machine, MachineBuilder, MachineEvent, MachineHandle, Pending, Subscription,
 };
-pub use object::{Instance, Object, ObjectId, ObjectImpl, ObjectType, RootObject};
+pub use object::{Object, ObjectId, ObjectImpl, ObjectType, RootObject};
 pub use opened::{Handle, HandleId};
 pub use ops::ObjectOps;
 pub use property::{Property, PropertyType, Value};

@@ -5,14 +5,13 @@ use crate::counts::{Counts, CountsNow};
 use crate::error::PropertyError;
 use crate::handle::Child;
 use crate::init::Init;
+use crate::instance::{Instance, level_of};
 use crate::ledger::Edges;
 use crate::machine::MachineInner;
 use crate::property::Value;
 use crate::ticket::Ticket;
 use crate::tree::TreeKey;
-use downcast_rs::{DowncastSync, impl_downcast};
 use once_cell::sync::OnceCell;
-use std::any::TypeId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -44,6 +43,35 @@ pub trait ObjectType: Sized + Send + Sync + 'static {
 ///
 /// Order (QEMU's): `init` from the root type to the leaf, `post_init` leaf to root; at the end `unparent` and then
 /// `finalize`, both leaf to root.
+///
+/// ```
+/// use qom::{ClassInit, Init, Machine, ObjectImpl, ObjectOps, Property, RootObject};
+/// use std::sync::{Arc, Mutex};
+///
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<&'static str>>);
+/// struct Lamp { object: RootObject, log: Arc<Log> }
+/// qom::object_type! { Lamp("doc-stations-lamp") { object: RootObject } }
+/// impl ObjectImpl for Lamp {
+///     fn init(cx: &mut Init<'_>) -> Self {
+///         let log = qom::layer::machine_of(cx.object()).extension(Log::default);
+///         Self { object: cx.parent(), log }
+///     }
+///     fn post_init(&self) { self.log.0.lock().unwrap().push("complete") }
+///     fn unparent(&self) { self.log.0.lock().unwrap().push("unparented") }
+///     fn finalize(&self) { self.log.0.lock().unwrap().push("finalized") }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let log = machine.extension(Log::default);
+/// let lamp = machine.create::<Lamp>()?;
+/// machine.root().add_child("lamp", &lamp)?;
+/// lamp.unparent()?;
+/// drop(lamp);
+/// machine.quiesce(std::time::Duration::from_secs(10))?;
+/// assert_eq!(*log.0.lock().unwrap(), ["complete", "unparented", "finalized"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ObjectImpl: ObjectType {
     /// Makes the instance. The parent part is made with [`Init::parent`]; children and regions may be made here, but nothing
     /// is opened, mapped or put into a container of somebody else: introspection makes objects and throws them away.
@@ -57,36 +85,6 @@ pub trait ObjectImpl: ObjectType {
     fn unparent(&self) {}
     /// The object is about to go. No handle to it can be made any more; its regions are finalized. Runs on the executor.
     fn finalize(&self) {}
-}
-
-/// An instance of any type.
-pub trait Instance: DowncastSync {
-    /// The part of this instance that belongs to type `level`.
-    fn level(&self, level: TypeId) -> Option<&dyn Instance>;
-}
-impl_downcast!(sync Instance);
-
-impl<T: ObjectImpl> Instance for T {
-    #[inline]
-    fn level(&self, level: TypeId) -> Option<&dyn Instance> {
-        if level == TypeId::of::<T>() {
-            Some(self)
-        } else if TypeId::of::<T>() == TypeId::of::<RootObject>() {
-            None
-        } else {
-            self.parent().level(level)
-        }
-    }
-}
-
-/// The part of `instance` that belongs to type `T`.
-#[inline]
-pub(crate) fn level_of<T: ObjectImpl>(instance: &dyn Instance) -> Option<&T> {
-    // The common case first: `T` is the instance's own type.
-    if let Some(own) = instance.downcast_ref::<T>() {
-        return Some(own);
-    }
-    instance.level(TypeId::of::<T>())?.downcast_ref::<T>()
 }
 
 fn root_of<T: ObjectImpl>(instance: &T) -> &RootObject {
@@ -128,6 +126,19 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 ///
 /// A `&Object` says nothing about whether the object still lives; [`Object::is_withdrawn`] and
 /// [`Object::is_finalized`] do. What keeps it alive are [`Ref`](crate::Ref)s, its parent, and the edges in the ledger.
+///
+/// ```
+/// use qom::{Container, Machine, ObjectOps, RootObject};
+/// let machine = Machine::new("doc");
+/// let slot = machine.create::<Container>()?;
+/// let object = slot.object();
+/// assert!(object.is_complete() && object.path().is_none());
+/// machine.root().add_child("slot", &slot)?;
+/// assert_eq!(object.describe(), "/machine/slot");
+/// assert!(object.class().is_a::<RootObject>() && object.instance::<Container>().is_some());
+/// assert_eq!((object.counts().users(), object.counts().is_parented()), (1, true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Object {
     id: ObjectId,
     me: Weak<Object>,
@@ -170,6 +181,7 @@ impl Object {
     }
 
     /// Its identity.
+    #[inline]
     pub fn id(&self) -> ObjectId {
         self.id
     }
@@ -197,6 +209,7 @@ impl Object {
     }
 
     /// The two counts and the flags, at this moment.
+    #[inline]
     pub fn counts(&self) -> CountsNow {
         self.counts.now()
     }

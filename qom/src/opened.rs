@@ -4,6 +4,27 @@
 ///
 /// The object's withdrawal closes it (and so does its unrealize, for what was opened since its realize). Closing is idempotent:
 /// the opener may have closed it before.
+///
+/// ```
+/// use qom::{Container, Handle, Machine, ObjectOps};
+/// use std::sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}};
+///
+/// struct Timer { armed: AtomicBool }
+/// impl Handle for Timer {
+///     fn close(&self) { self.armed.store(false, Relaxed) }
+///     fn describe(&self) -> String { "timer of 10 ms".into() }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let clock = machine.create::<Container>()?;
+/// machine.root().add_child("clock", &clock)?;
+/// let timer = Arc::new(Timer { armed: AtomicBool::new(true) });
+/// clock.open(timer.clone())?;
+/// assert_eq!(clock.opened(), ["timer of 10 ms"]);
+/// clock.unparent()?;
+/// assert!(!timer.armed.load(Relaxed));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Handle: Send + Sync {
     /// Closes it. Runs outside every lock, on the thread that runs the withdrawal; may block as long as a hook may.
     fn close(&self);

@@ -12,8 +12,13 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> 
     catch_unwind(AssertUnwindSafe(f))
 }
 
-/// The text of a panic. Its payload is dropped here, and may panic in its turn.
-pub(crate) fn message_of(panic: Box<dyn Any + Send>) -> String {
+/// The text of a panic that was caught. Its payload is dropped here, and may panic in its turn: that goes no further either.
+///
+/// ```
+/// let panic = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new("no paper"))).unwrap_err();
+/// assert_eq!(qom::layer::message_of(panic), "no paper");
+/// ```
+pub fn message_of(panic: Box<dyn Any + Send>) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())

@@ -1,7 +1,8 @@
 //! Typed properties of a class: read and written by name.
 
 use crate::error::PropertyError;
-use crate::object::{Object, ObjectImpl, level_of};
+use crate::instance::level_of;
+use crate::object::{Object, ObjectImpl};
 
 /// A property's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +119,35 @@ enum SetError {
 }
 
 /// A property of a class: its name, its type and its accessors.
+///
+/// ```
+/// use qom::{ClassInit, Init, Machine, ObjectImpl, Property, PropertyError, RootObject, Value};
+/// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+///
+/// struct Lamp { object: RootObject, watts: AtomicU32 }
+/// qom::object_type! { Lamp("doc-property-lamp") { object: RootObject } }
+/// impl ObjectImpl for Lamp {
+///     fn init(cx: &mut Init<'_>) -> Self { Self { object: cx.parent(), watts: AtomicU32::new(40) } }
+///     fn class_init(class: &mut ClassInit<'_>) {
+///         class.property(
+///             Property::new::<u32>("watts")
+///                 .get(|lamp: &Lamp| lamp.watts.load(Relaxed))
+///                 .set(|lamp: &Lamp, watts: u32| match watts {
+///                     0..=100 => Ok(lamp.watts.store(watts, Relaxed)),
+///                     _ => Err("too bright".into()),
+///                 }),
+///         );
+///     }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let lamp = machine.create::<Lamp>()?;
+/// lamp.object().set_property("watts", 60)?;
+/// assert_eq!(lamp.object().property("watts")?, Value::Uint(60));
+/// assert!(lamp.object().set_property("watts", 200).unwrap_err().to_string().contains("too bright"));
+/// assert!(matches!(lamp.object().set_property("watts", "dim"), Err(PropertyError::WrongType { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Property {
     name: &'static str,
     type_name: &'static str,

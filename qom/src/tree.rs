@@ -290,7 +290,7 @@ pub(crate) fn add_child(
     if parent.is_withdrawn() || tree.node(parent.key).is_none() {
         return Err(TreeError::ParentWithdrawn {
             parent: tree.describe(parent),
-            child: tree.describe(child),
+            child: format!("`{name}` ({})", tree.describe(child)),
         });
     }
     if tree.is_below(parent.key, child.key) {
@@ -378,7 +378,7 @@ pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<Hand
     Err(if holder.is_complete() {
         TreeError::ParentWithdrawn {
             parent: holder_path,
-            child: handle,
+            child: format!("`{handle}`"),
         }
     } else {
         TreeError::DuringInit {
@@ -426,7 +426,7 @@ pub(crate) fn set_link(
         if source.is_withdrawn() {
             return Err(TreeError::ParentWithdrawn {
                 parent: tree.describe(source),
-                child: format!("link {name}"),
+                child: format!("`link {name}`"),
             });
         }
         if hold.object().is_withdrawn() {

@@ -9,6 +9,9 @@
 //! marks it, and it gets and loses its parent under that lock); one without a parent by whoever drops its last handle, or
 //! by the close of its machine, whichever comes first in the word. Each mark is followed by one item of the queue. What has no parent to
 //! keep it until step 3 is kept by a storage count of the withdrawal's own, or its finalizer could come before its hooks.
+//!
+//! Between the mark that a dropped handle leaves in the word and the tree lock another thread may ask for the same withdrawal. It begins it
+//! then, in the dropper's stead and with the dropper's storage count: whoever returns from an unparent has seen the cut.
 
 use crate::context::{self, Place};
 use crate::error::TreeError;
@@ -74,22 +77,28 @@ pub(crate) fn close_root(root: &Arc<Object>) -> Option<Ticket> {
     begun
 }
 
-/// Steps 0 and 1, and the queueing of the rest. The caller runs that, or wakes the executor. None: nothing to do.
+/// Steps 0 and 1, and the queueing of the rest. The caller runs that, or wakes the executor. None: nothing to do, or another thread has
+/// begun it: the object knows its ticket then.
 fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     let machine = root.machine_inner();
     let withdrawal = {
         let tree = machine.tree.lock();
-        match cause {
+        if root.withdrawal.get().is_some() {
+            return None;
+        }
+        let carries_storage = match cause {
             Cause::Unparent => {
                 let now = root.counts.now();
-                if now.is_withdrawn() || !now.is_parented() {
+                if !now.is_withdrawn() && !now.is_parented() {
                     return None;
                 }
+                // Marked, and no withdrawal yet: whoever dropped the last handle is on its way here.
+                now.is_withdrawn()
             }
             // The root has no parent: somebody may be dropping its last handle at this moment, and only one of us begins.
             Cause::Close if !root.counts.mark_withdrawn() => return None,
-            Cause::Close | Cause::LastHandle => {}
-        }
+            Cause::Close | Cause::LastHandle => true,
+        };
         let describe = |o: &Object| {
             tree.path(o.key)
                 .unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
@@ -112,7 +121,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             batch: Mutex::new(batch),
             earlier,
             ticket,
-            carries_storage: cause != Cause::Unparent,
+            carries_storage,
             defer_retract: context::depth(Place::Listener) > 0,
             step_one: Mutex::default(),
             token: machine.tracker.token(),
@@ -174,14 +183,20 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
         machine.executor.let_finalizers_catch_up();
     } else if is_new {
         machine.executor.wake();
-    } else if let Some(withdrawal) = ticket.withdrawal() {
-        // The thread that began it may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
-        // done here, and is a no-op there.
-        withdrawal.retract();
-        // Whoever leaves step 1 last lets step 2 run.
-        machine.executor.wake();
+    } else {
+        help(object);
     }
     Ok(ticket)
+}
+
+/// The thread that began a withdrawal may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
+/// done here, and is a no-op there.
+fn help(object: &Object) {
+    if let Some(withdrawal) = object.withdrawal.get().and_then(Ticket::withdrawal) {
+        withdrawal.retract();
+        // Whoever leaves step 1 last lets step 2 run.
+        object.machine_inner().executor.wake();
+    }
 }
 
 /// The last user handle of an object without a parent has been dropped, somewhere: hooks run on the executor, as nobody can
@@ -189,6 +204,8 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
 pub(crate) fn last_handle_dropped(object: &Arc<Object>) {
     if begin(object, Cause::LastHandle).is_some() {
         object.machine_inner().executor.wake();
+    } else if context::depth(Place::Listener) == 0 {
+        help(object);
     }
 }
 
@@ -314,5 +331,37 @@ pub(crate) fn run_hook(place: Place, what: &str, object: &Object, f: impl FnOnce
             object.machine_inner().panicked(object, what, message);
             false
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::counts::Dropped;
+    use crate::{Container, Machine};
+    use std::time::Duration;
+
+    #[test]
+    fn an_unparent_begins_what_the_dropper_of_the_last_handle_has_only_marked() {
+        let machine = Machine::new("between");
+        let handle = machine.create::<Container>().unwrap();
+        let weak = handle.downgrade();
+        let object = handle.into_raw();
+        // The first half of dropping the handle; the second comes when somebody else has been here.
+        assert_eq!(object.counts.drop_user(), Dropped::Withdraw);
+        assert!(object.withdrawal.get().is_none());
+
+        let ticket = unparent(&object, false).unwrap();
+        let begun = object.withdrawal.get().expect("it has begun");
+        let cut = begun.withdrawal().is_none_or(|w| w.step_one.lock().done);
+        assert!(cut, "who returns from an unparent has seen the cut");
+        ticket.wait(Duration::from_secs(10)).unwrap();
+
+        last_handle_dropped(&object);
+        drop(object);
+        machine
+            .wait_finalized(&weak, Duration::from_secs(10))
+            .unwrap();
+        machine.close(Duration::from_secs(10)).unwrap();
     }
 }

@@ -16,7 +16,7 @@ pub mod plain;
 pub mod script;
 pub mod topologies;
 
-pub use check::{Report, check_file, check_line};
+pub use check::{Difference, Report, check_file, check_files, check_line};
 pub use engine::{Commit, Engine};
 pub use line::{Event, EventKind, Kind, Line, Op, Range, ReadError, Region, Transaction};
 pub use machines::Machines;

@@ -51,6 +51,8 @@ struct Seen {
     /// In order.
     finalized: Vec<(ObjectId, String)>,
     panics: Vec<String>,
+    /// Observed objects whose fields were dropped.
+    dropped: usize,
     wrong: Vec<String>,
 }
 
@@ -77,6 +79,17 @@ impl Watch {
     /// Something that must not happen did.
     pub fn wrong(&self, what: String) {
         self.seen().wrong.push(what);
+    }
+
+    /// Whether the finalizer of an observed object has begun.
+    pub fn has_ended(&self, object: ObjectId) -> bool {
+        self.seen().ended.contains(&object)
+    }
+
+    /// Observed objects whose finalizer has begun, and those whose fields have been dropped: as many, once nobody has as much as a pointer to them.
+    pub fn ended_and_dropped(&self) -> (usize, usize) {
+        let seen = self.seen();
+        (seen.ended.len(), seen.dropped)
     }
 
     /// The paths of finalized objects, in order.
@@ -155,6 +168,18 @@ pub enum Point {
     Read,
     /// A callback for a write.
     Write,
+    /// The object's own fields are being dropped.
+    Drop,
+    /// A handle opened in the object's name is being closed.
+    Close,
+    /// Such a handle is being dropped, after its close.
+    CloseDrop,
+    /// The callbacks of a region of the object's are being dropped.
+    OpsDrop,
+    /// The keeper of bytes that were lent to a region of the object's is being dropped.
+    Keeper,
+    /// Somebody who asked for it is told that such bytes are gone.
+    BytesGone,
 }
 
 type Action = Arc<dyn Fn(u64) + Send + Sync>;
@@ -232,6 +257,19 @@ impl Part {
         if !again {
             self.visit(Point::Finalize, 0);
         }
+    }
+}
+
+impl Drop for Part {
+    /// A field of the device's own goes with it, after its finalizer.
+    fn drop(&mut self) {
+        let ended = self.watch.has_ended(self.me);
+        if !ended {
+            self.watch
+                .wrong(format!("{:?} is dropped and was not finalized", self.me));
+        }
+        self.watch.seen().dropped += 1;
+        self.visit(Point::Drop, 0);
     }
 }
 

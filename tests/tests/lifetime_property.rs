@@ -2,32 +2,32 @@
 //!
 //! Several owners, devices and plain ones, nested; containers, callbacks, RAM and aliases among them; mappings, pins, address spaces,
 //! listeners, snapshots and links in their names, closed, dropped or forgotten; readers that stay in a section or inside a callback over many
-//! steps; panics in any hook, callback and listener; withdrawals asked for from hooks, callbacks, transactions and two threads at once.
+//! steps; panics in any hook, callback, listener, close of a handle, and drop of what is lent, opened or a field; withdrawals asked for from hooks, callbacks, transactions and two threads at once.
 //!
 //! Along the way nothing that was withdrawn is reached any more, withdrawn parties are refused, and what nothing outside keeps is finalized
 //! as soon as the machine is quiet. At the end every object has been finalized once, owners after their regions, and no byte is left.
 //!
 //! `HOLDFAST_LIVES=n` runs n cases instead of 128.
 
+#[path = "lifetime_property/arms.rs"]
+mod arms;
 #[path = "lifetime_property/ops.rs"]
 mod ops;
 
-use holdfast_tests::rig::{
-    Dev, LONG, Observed, PAGE, Part, Plain, Point, Rig, alias, container, io, ram,
-};
+use arms::{Arms, Dropper, Meddler, Stage, armed_io, lent_ram};
+use holdfast_tests::rig::{Dev, LONG, Observed, PAGE, Plain, Rig, Watch, alias, container, ram};
 use memory::{
-    AddressSpace, Attrs, Commit, Gpa, Intent, Listener, ListenerHandle, Mapping, Offset, Pin,
-    Priority, Region, RegionApi, Section, Snapshot,
+    AddressSpace, Attrs, Gpa, Intent, ListenerHandle, Mapping, Offset, Pin, Priority, Region,
+    RegionApi, Snapshot,
 };
 use ops::{First, How, Kind, Op, first, op, pick, pick_living, take};
 use proptest::prelude::*;
 use qdev::DeviceOps;
 use qom::layer::Target;
-use qom::{Child, ObjectOps, Ref, RootObject, TreeError, WeakRef};
+use qom::{Child, ObjectOps, Ref, TreeError, WeakRef};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Pages that are probed.
@@ -156,65 +156,6 @@ impl Drop for Reader {
     }
 }
 
-/// What the stations of one owner do.
-#[derive(Default)]
-struct Arms {
-    panics: Mutex<HashSet<Point>>,
-    victims: Mutex<HashMap<Point, WeakRef>>,
-}
-
-impl Arms {
-    fn attach(self: &Arc<Self>, part: &Part) {
-        for point in [
-            Point::Realize,
-            Point::Unrealize,
-            Point::Unparent,
-            Point::Finalize,
-            Point::Read,
-        ] {
-            let this = self.clone();
-            part.on(point, move |_| this.visit(point));
-        }
-    }
-
-    fn visit(&self, point: Point) {
-        if point == Point::Read
-            && let Some((tell, until)) = PARK.take()
-        {
-            let _ = tell.send(Told::Inside);
-            let _ = until.recv();
-        }
-        let victim = self.victims.lock().unwrap().remove(&point);
-        if let Some(victim) = victim.and_then(|v| v.get().ok()) {
-            victim.unparent().expect("legal in every hook");
-        }
-        let panics = self.panics.lock().unwrap().contains(&point);
-        assert!(!panics, "planned panic at {point:?}");
-    }
-}
-
-/// Panics, or asks for what is refused in listeners.
-struct Meddler {
-    panics: bool,
-    victim: WeakRef,
-}
-
-impl Listener for Meddler {
-    type Owner = RootObject;
-    fn region_add(&self, _owner: &RootObject, _cx: &Commit<'_>, _section: Section<'_>) {
-        assert!(!self.panics, "planned panic in a listener");
-        if let Ok(victim) = self.victim.get() {
-            assert!(matches!(
-                victim.unparent(),
-                Err(TreeError::Forbidden { .. })
-            ));
-        }
-    }
-    fn region_del(&self, _owner: &RootObject, _cx: &Commit<'_>, _section: Section<'_>) {
-        assert!(!self.panics, "planned panic in a listener");
-    }
-}
-
 struct Owner {
     handle: Option<Ref>,
     child: Child,
@@ -287,15 +228,13 @@ impl World {
 
     fn make_owner(&mut self, device: bool, parent: Option<u8>) {
         let machine = &self.rig.machine;
-        let arms = Arc::new(Arms::default());
-        let handle: Ref = if device {
+        let watch = &self.rig.watch;
+        let (arms, handle): (_, Ref) = if device {
             let object = machine.create::<Dev>().unwrap();
-            arms.attach(object.part());
-            object.cast().unwrap()
+            (Arms::new(watch, object.part()), object.cast().unwrap())
         } else {
             let object = machine.create::<Plain>().unwrap();
-            arms.attach(object.part());
-            object.cast().unwrap()
+            (Arms::new(watch, object.part()), object.cast().unwrap())
         };
         let (mut above, mut has_parent) = (None, false);
         if let Some(parent) = parent {
@@ -333,8 +272,9 @@ impl World {
         let owner = &self.owners[at];
         let tag = u32::try_from(self.regions.len()).unwrap() + 1;
         let made = match (kind, target) {
-            (Some(Kind::Io), _) if owner.device => io::<Dev>(&owner.weak, tag),
-            (Some(Kind::Io), _) => io::<Plain>(&owner.weak, tag),
+            (Some(Kind::Io), _) if owner.device => armed_io::<Dev>(&owner.weak, &owner.arms, tag),
+            (Some(Kind::Io), _) => armed_io::<Plain>(&owner.weak, &owner.arms, tag),
+            (Some(Kind::Lent), _) => lent_ram(&owner.weak, &owner.arms, tag),
             (Some(Kind::Ram), _) => ram(&owner.weak, tag),
             (Some(Kind::Box), _) => container(&owner.weak, 4),
             (None, Some(target)) => alias(&owner.weak, &self.regions[target].region, 2),
@@ -437,17 +377,44 @@ impl World {
         }
     }
 
+    /// Has a listener drop the handle: the mark comes at once, the rest on the executor. That may be held up by a reader in a section, so it
+    /// is done where there is none.
+    fn drop_in_listener(&mut self, at: usize, late: bool) {
+        let outside = |r: &Reader| matches!(r.state, ReaderState::Outside);
+        if !self.readers.iter().all(outside) {
+            return;
+        }
+        let owner = &mut self.owners[at];
+        let Some(handle) = owner.handle.take() else {
+            return;
+        };
+        let (weak, was_last) = (owner.weak.clone(), !owner.has_parent && !self.armed);
+        let root = self.rig.machine.root();
+        let listening = self.rig.space.listen(root, Dropper::new(handle, late));
+        listening
+            .expect("the root listens to its own space")
+            .close();
+        if was_last {
+            assert!(weak.get().is_err(), "marked by the drop in a listener");
+            self.rig.machine.quiesce(LONG).unwrap();
+            self.mark_gone(at);
+        }
+    }
+
+    /// The region whose tag a page reads.
+    fn made_at(&self, page: u64) -> Option<&Made> {
+        let tag = self.rig.load(page).ok()?;
+        let made = (tag as usize)
+            .checked_sub(1)
+            .and_then(|at| self.regions.get(at));
+        Some(made.unwrap_or_else(|| panic!("page {page} reads {tag}")))
+    }
+
     /// Looks at every page: nothing withdrawn is there.
     fn probe(&self) {
         for page in 0..PAGES {
-            let Ok(tag) = self.rig.load(page) else {
-                continue;
-            };
-            let made = (tag as usize)
-                .checked_sub(1)
-                .and_then(|at| self.regions.get(at));
-            let made = made.unwrap_or_else(|| panic!("page {page} reads {tag}"));
-            assert!(!made.gone, "page {page} reaches what was withdrawn");
+            let gone = self.made_at(page).is_some_and(|made| made.gone);
+            assert!(!gone, "page {page} reaches what was withdrawn");
         }
     }
 
@@ -461,6 +428,14 @@ impl World {
             return;
         }
         self.rig.machine.quiesce(LONG).unwrap();
+        let counted = memory::counters(&self.rig.machine);
+        assert_eq!(counted.live_pins, self.pins.len() as u64);
+        assert_eq!(counted.live_snapshots, self.snapshots.len() as u64);
+        for owner in self.owners.iter().filter(|o| o.gone) {
+            let stages = owner.arms.stages();
+            let over = stages.iter().all(|s| *s == Stage::Dropped);
+            assert!(over, "what was opened is closed and dropped: {stages:?}");
+        }
         if !self.pins.is_empty() || !self.snapshots.is_empty() || self.linked {
             return;
         }
@@ -503,16 +478,16 @@ impl World {
                 page,
             } => {
                 let Some(sub) = self.region(sub) else { return };
-                let offset = Offset(u64::from(page) * PAGE);
+                let mut offset = Offset(u64::from(page) * PAGE);
                 let (into, gone) = if show {
                     (&self.rig.system, false)
                 } else {
                     let Some(into) = self.region(container) else {
                         return;
                     };
-                    // Children of others would hide whose tag is read.
+                    // What is a page long has its children where they show.
                     if !matches!(into.kind, Some(Kind::Box)) {
-                        return;
+                        offset = Offset(0);
                     }
                     (&into.region, into.gone)
                 };
@@ -616,10 +591,7 @@ impl World {
                 else {
                     return;
                 };
-                let listener = Meddler {
-                    panics,
-                    victim: holder.weak.clone(),
-                };
+                let listener = Meddler::new(panics, holder.weak.clone());
                 if let Ok(handle) = self.spaces[at].listen(&holder.weak, listener) {
                     assert!(!holder.gone, "a withdrawn owner listens");
                     self.listeners.push(handle);
@@ -630,6 +602,7 @@ impl World {
                     listener.close();
                 }
             }
+            Op::ForgetListener(i) => std::mem::forget(take(&mut self.listeners, i)),
             Op::Snapshot(i) => {
                 if let Some(owner) = self.owner(i)
                     && let Ok(snapshot) = self.rig.space.snapshot(&owner.weak)
@@ -673,14 +646,23 @@ impl World {
                 let (Some(owner), Some(victim)) = (self.owner(owner), self.owner(victim)) else {
                     return;
                 };
-                let mut victims = owner.arms.victims.lock().unwrap();
-                victims.insert(point, victim.weak.clone());
-                drop(victims);
+                owner.arms.aim(point, victim.weak.clone());
                 self.armed = true;
             }
-            Op::PanicAt { owner, point } => {
+            Op::PanicAt { owner, point, bomb } => {
                 if let Some(owner) = self.owner(owner) {
-                    owner.arms.panics.lock().unwrap().insert(point);
+                    owner.arms.panic_at(point, bomb);
+                }
+            }
+            Op::Open(i) => {
+                let Some(holder) = self.owner(i) else {
+                    return;
+                };
+                let handle = holder.arms.handle();
+                let at = handle.at;
+                if holder.weak.open(handle).is_ok() {
+                    assert!(!holder.gone, "opened in a withdrawn name");
+                    holder.arms.is_open(at);
                 }
             }
             Op::DropHandle(i) => {
@@ -688,11 +670,25 @@ impl World {
                     self.drop_handle(at);
                 }
             }
+            Op::DropInListener { owner, late } => {
+                if let Some(at) = self.owner_at(owner) {
+                    self.drop_in_listener(at, late);
+                }
+            }
             Op::Enter(i) => self.readers[usize::from(i) % READERS].enter(),
             Op::Park { reader, page } => {
                 self.readers[usize::from(reader) % READERS].park(u64::from(page));
             }
             Op::Leave(i) => self.readers[usize::from(i) % READERS].leave(),
+            Op::Store(page) => {
+                let at = Gpa(u64::from(page) * PAGE + 8);
+                let tag = self.made_at(u64::from(page)).map(|made| made.gone);
+                let stored = self.rig.space.store(at, u64::from(page), Attrs::default());
+                assert!(
+                    stored.is_err() || tag != Some(true),
+                    "page {page}: what was withdrawn was written"
+                );
+            }
             Op::Probe => self.probe(),
             Op::Quiesce => self.quiesce(),
         }
@@ -713,6 +709,7 @@ impl World {
 
     /// Ends everything, in one of two ways, and has the rig look at what it came to.
     fn end(mut self, close: bool) {
+        let watch = self.rig.watch.clone();
         for reader in &mut self.readers {
             reader.stop();
         }
@@ -727,6 +724,7 @@ impl World {
             self.owners.clear();
             self.rig.machine.quiesce(LONG).unwrap();
             self.rig.close();
+            all_dropped(&watch);
             return;
         }
         for at in 0..self.owners.len() {
@@ -740,7 +738,14 @@ impl World {
             home.unparent().unwrap();
         }
         self.rig.finish();
+        all_dropped(&watch);
     }
+}
+
+/// Nobody has a pointer to an object any more: its own fields went with it.
+fn all_dropped(watch: &Watch) {
+    let (ended, dropped) = watch.ended_and_dropped();
+    assert_eq!(ended, dropped, "finalized, and dropped");
 }
 
 fn live(firsts: &[First], ops: &[Op], close: bool) {

@@ -11,6 +11,7 @@ use qdev::{Device, DeviceError, DeviceImpl, DeviceOps, RealizeContext};
 use qom::layer::Target;
 use qom::{Init, Machine, ObjectImpl, ObjectOps, ObjectType, Ref, Ticket, TreeError};
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Barrier, Mutex};
@@ -720,5 +721,53 @@ fn a_window_made_again_a_thousand_times_leaves_nothing() {
     assert_eq!(rig.extra_objects(), 4, "card, ram, what is behind, window");
     assert!(window.path().is_some());
     gone(&rig, card);
+    rig.finish();
+}
+
+#[test]
+fn a_transaction_that_panics_commits_and_the_next_one_begins() {
+    let rig = Rig::new("transaction");
+    let card = rig.plug::<Dev>("card");
+    let (first, second) = (ram(&card, 1).unwrap(), ram(&card, 2).unwrap());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        memory::transaction(&rig.machine, |_| {
+            rig.show(&first, 0);
+            panic!("planned panic in a transaction");
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(rig.load(0), Ok(1), "what it did before is published");
+    std::thread::scope(|s| {
+        s.spawn(|| rig.show(&second, 1));
+    });
+    assert_eq!(rig.load(1), Ok(2), "another thread's change is, too");
+    assert!(card.unparent().unwrap().is_done(), "nothing is left open");
+    assert_eq!(rig.load(0), Err(MemTxError::DECODE));
+    drop(card);
+    rig.finish();
+}
+
+#[test]
+fn what_is_held_is_counted() {
+    let rig = Rig::new("counted");
+    let card = rig.plug::<Dev>("card");
+    rig.show(&ram(&card, 1).unwrap(), 0);
+    let open = || {
+        let now = memory::counters(&rig.machine);
+        (now.live_pins, now.live_snapshots, now.open_mappings)
+    };
+    assert_eq!(open(), (0, 0, 0));
+    let mapping = rig.space.map(&card, Gpa(0), 64, Intent::Read).unwrap();
+    let pins = [
+        mapping.pin(0, 4).unwrap(),
+        rig.space.pin(&card, Gpa(0), 8, Intent::Read).unwrap(),
+    ];
+    let snapshot = rig.space.snapshot(&card).unwrap();
+    assert_eq!(open(), (2, 1, 1));
+    card.unparent().unwrap();
+    assert_eq!(open(), (2, 1, 0), "a mapping ends with its holder");
+    drop((pins, snapshot, mapping));
+    assert_eq!(open(), (0, 0, 0));
+    drop(card);
     rig.finish();
 }

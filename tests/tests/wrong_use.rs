@@ -39,7 +39,7 @@ fn a_withdrawn_owner_takes_nothing() {
 
     let error = card.add_child("child", &child).unwrap_err();
     assert!(matches!(error, TreeError::ParentWithdrawn { .. }));
-    names(&error, &["/machine/card", "rig-plain#"]);
+    names(&error, &["/machine/card", "`child` (rig-plain#"]);
 
     let error = rig.machine.root().add_child("again", &card).unwrap_err();
     assert!(matches!(error, TreeError::ChildWithdrawn { .. }));
@@ -52,27 +52,43 @@ fn a_withdrawn_owner_takes_nothing() {
         matches!(error, RegionError::Tree(TreeError::ParentWithdrawn { .. })),
         "{error:?}"
     );
-    names(&error, &["/machine/card"]);
+    names(
+        &error,
+        &["/machine/card", "takes no `late[*]` (memory-region#"],
+    );
 
-    for error in [
-        rig.system
-            .add_subregion(Offset(0), &bar, Priority(0))
-            .unwrap_err(),
-        bar.add_subregion(Offset(0), &bytes, Priority(0))
-            .unwrap_err(),
-        Region::alias("late", &bytes, Offset(0), Size::new(8))
-            .create(rig.machine.root())
-            .unwrap_err(),
-        AddressSpace::open(rig.machine.root(), "late", &bar).unwrap_err(),
+    let (bar_path, bytes_path) = ("/machine/card/box[0]", "/machine/card/ram[0]");
+    for (error, parties) in [
+        (
+            rig.system
+                .add_subregion(Offset(0), &bar, Priority(0))
+                .unwrap_err(),
+            [bar_path, "/machine/system[0]"],
+        ),
+        (
+            bar.add_subregion(Offset(0), &bytes, Priority(0))
+                .unwrap_err(),
+            [bar_path, bytes_path],
+        ),
+        (
+            bar.add_subregion(Offset(0), &rig.system, Priority(0))
+                .unwrap_err(),
+            [bar_path, "/machine/system[0]"],
+        ),
+        (
+            Region::alias("late", &bytes, Offset(0), Size::new(8))
+                .create(rig.machine.root())
+                .unwrap_err(),
+            [bytes_path, "an alias with `late` (memory-region#"],
+        ),
+        (
+            AddressSpace::open(rig.machine.root(), "late", &bar).unwrap_err(),
+            [bar_path, "an address space with `late` of /machine"],
+        ),
     ] {
         assert!(matches!(error, RegionError::Withdrawn { .. }), "{error:?}");
-        names(&error, &["/machine/card/"]);
+        names(&error, &parties);
     }
-    let error = rig
-        .system
-        .add_subregion(Offset(0), &bar, Priority(0))
-        .unwrap_err();
-    names(&error, &["/machine/card/box[0]", "/machine/system[0]"]);
 
     let error = AddressSpace::open(&card, "late", &rig.system).unwrap_err();
     assert!(matches!(
@@ -99,7 +115,7 @@ fn a_withdrawn_owner_takes_nothing() {
     names(&error, &["/machine/card", "memory"]);
 
     let error = card.set_link("peer", &shown).unwrap_err();
-    names(&error, &["/machine/card", "peer"]);
+    names(&error, &["/machine/card", "`link peer`"]);
     let error = shown.set_link("peer", &card).unwrap_err();
     names(&error, &["/machine/card", "/machine/shown"]);
 
@@ -227,14 +243,16 @@ fn sizes_and_lengths() {
     let over = u128::from(u64::MAX) + 2;
     assert_eq!(Size::try_from(over), Err(SizeOverflow(over)));
     names(&SizeOverflow(over), &["0x1", "2^64"]);
-    assert!(matches!(
-        Backing::anonymous(0),
-        Err(BackingError::ZeroLength)
-    ));
-    assert!(matches!(
-        Backing::anonymous(u64::MAX),
-        Err(BackingError::TooLong { .. })
-    ));
+    let error = Backing::memfd("x", 0).unwrap_err();
+    assert!(matches!(error, BackingError::ZeroLength { .. }));
+    names(&error, &["memory file `x`", "zero bytes"]);
+    let error = Backing::memfd("x", u64::MAX).unwrap_err();
+    assert!(matches!(error, BackingError::TooLong { .. }));
+    names(&error, &["memory file `x`", "0xffffffffffffffff"]);
+    let backing = Backing::anonymous(PAGE).unwrap();
+    let error = backing.slice(16, 0).unwrap_err();
+    assert!(matches!(error, BackingError::ZeroLength { .. }));
+    names(&error, &["slice at 0x10", "backing of 0x1000 bytes"]);
     let card = rig.plug::<Plain>("card");
     let bytes = ram(&card, 1).unwrap();
     rig.show(&bytes, 1);

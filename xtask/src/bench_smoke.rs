@@ -1,9 +1,11 @@
 //! `cargo xtask bench-smoke`: every benchmark runs once, so that none rots; its figures mean nothing here.
 //!
-//! A benchmark is a file `*/benches/*.rs`. It is given `--test` (criterion's word for "once"), and must take it.
+//! That is the measuring program `tests/bench` in its shortest mode, and whatever else there is: a file `*/benches/*.rs`, which is given `--test`
+//! (criterion's word for "once") and must take it.
 
 use std::time::Duration;
 
+use crate::bench;
 use crate::command::{Outcome, Runner, cargo};
 use crate::workspace::{self, Kind, Target};
 
@@ -15,10 +17,10 @@ pub(crate) fn run(runner: &Runner) -> Outcome {
         Ok(benches) => benches,
         Err(error) => return Outcome::Failed(error),
     };
-    if benches.is_empty() {
-        return Outcome::Skipped("no benchmark yet: no file */benches/*.rs".into());
-    }
     let mut failures = Vec::new();
+    if let Outcome::Failed(error) = bench::smoke(runner) {
+        failures.push(error);
+    }
     for Target { package, name } in &benches {
         let args = [
             "bench", "--quiet", "-p", package, "--bench", name, "--", "--test",

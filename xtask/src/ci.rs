@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything a change must pass beside `cargo test`, step by step.
+//! `cargo xtask ci`: all that a change must pass besides `cargo test --workspace`, step by step.
 //!
 //! All steps run, and every failure is reported at the end, not only the first. The output of each step goes to a log
 //! under the target folder, and is shown where the step fails. Budget: 40 minutes on two cores from a clean clone.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::command::{Outcome, Runner, cargo};
 use crate::sanitize::{self, Sanitizer};
 use crate::workspace::{self, Kind, Target};
-use crate::{bench_smoke, demo, fuzz, loom, tidy};
+use crate::{bench, bench_smoke, demo, fuzz, loom, tidy};
 
 /// A step: a name for `--only`, a line for `--list`, and what it does.
 struct Step {
@@ -43,7 +43,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "demos",
-        about: "cargo xtask demo",
+        about: "every demonstration (cargo xtask demo all)",
         run: demo::run,
     },
     Step {
@@ -53,8 +53,13 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "bench-smoke",
-        about: "every benchmark once",
+        about: "every benchmark once, a little of each",
         run: bench_smoke::run,
+    },
+    Step {
+        name: "instructions",
+        about: "what hot operations execute, against tests/bench/instructions.json",
+        run: bench::instructions,
     },
     Step {
         name: "loom",

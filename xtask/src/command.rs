@@ -114,6 +114,19 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(root: &Path, args: impl IntoIterator<Item =
     command
 }
 
+/// A program of the workspace, built for speed, and run where the caller is: what he names on the command line is meant from there.
+pub(crate) fn program(root: &Path, package: &str, name: &str) -> Command {
+    let mut command = cargo(root, ["run", "--release", "--quiet", "--manifest-path"]);
+    command
+        .arg(root.join("Cargo.toml"))
+        .args(["-p", package, "--bin", name, "--"]);
+    // Cargo builds in the workspace of the manifest, and runs the program in its own working directory, which is the caller's.
+    if let Ok(here) = std::env::current_dir() {
+        command.current_dir(here);
+    }
+    command
+}
+
 /// The nightly `cargo`, through rustup's proxy; the flags of a stable one would not be understood.
 pub(crate) fn cargo_nightly<S: AsRef<OsStr>>(
     root: &Path,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use crate::command::{self, Outcome, Runner, cargo};
+use crate::command::{self, Outcome, Runner};
 use crate::workspace::{self, Kind};
 
 const LIMIT: Duration = Duration::from_mins(15);
@@ -24,7 +24,7 @@ pub(crate) fn run(runner: &Runner) -> Outcome {
         Ok(found) if found.is_empty() => {
             Outcome::Skipped("no demonstration yet: examples/src/bin/demo.rs is missing".into())
         }
-        Ok(_) => match runner.run(&mut demo(), LIMIT) {
+        Ok(_) => match runner.run(demo().arg("all"), LIMIT) {
             Ok(_) => Outcome::Ok,
             Err(error) => Outcome::Failed(error),
         },
@@ -32,15 +32,5 @@ pub(crate) fn run(runner: &Runner) -> Outcome {
 }
 
 fn demo() -> Command {
-    let args = [
-        "run",
-        "--release",
-        "--quiet",
-        "-p",
-        "holdfast-examples",
-        "--bin",
-        "demo",
-        "--",
-    ];
-    cargo(&workspace::root(), args)
+    command::program(&workspace::root(), "holdfast-examples", "demo")
 }

@@ -1,10 +1,11 @@
-//! The project's own commands: demonstrations, oracles, checks and the whole of CI.
+//! The project's own commands: demonstrations, oracles, checks, and all of CI besides the tests.
 //!
 //! `cargo xtask` with no argument lists them. This program depends on nothing, neither on the crates it checks nor on
 //! any other, so that it builds in a second from a clean clone and still runs while the crates do not compile.
 //!
-//! Read `tidy.rs` for the house rules, `ci.rs` for what a change must pass.
+//! Read `tidy.rs` for the house rules, `ci.rs` for what a change must pass besides the tests.
 
+mod bench;
 mod bench_smoke;
 mod ci;
 mod command;
@@ -29,17 +30,21 @@ usage: cargo xtask COMMAND [ARGS]
 
   demo [ARGS]                         run the demonstrations (release build); --help is theirs
   oracle FILE...                      replay recorded results against the crates (release build)
-  ci [--only NAME]... [--list]        everything a change must pass; reports every failure, not the first
+  ci [--only NAME]... [--list]        all that a change must pass besides the tests (cargo test --workspace);
+                                      reports every failure, not the first
   tidy [--list] [NAME]...             the house rules: layers, headers, size, unsafe sites, ...
   sanitize [thread|address] [--seconds N]
                                       the stress program under ThreadSanitizer, AddressSanitizer or both (nightly)
   loom [--preemptions N] [NAME]...    the model checks */tests/loom_*.rs
   fuzz [--seconds N] [NAME]...        the fuzz programs tests/src/bin/fuzz_*.rs, N seconds each
+  bench [GROUP]... [--quick] [--json FILE] [--svg DIR]
+                                      how fast the crates are beside their peers (release build); --help lists the groups
+  bench instructions [--update]       what hot operations execute, against the counts that are kept
   bench-smoke                         every benchmark once, for its errors and not for its figures
   help                                this text
 
 exit status: 0 all is well, 1 something failed, 2 the command line is wrong;
-demo and oracle pass on the status of what they run.
+demo, oracle and bench pass on the status of what they run.
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = args.collect();
     let result = match command.to_str() {
         Some("demo") => return demo::pass_through(rest),
+        Some("bench") => bench::pass_through(rest),
         Some("oracle") => oracle::pass_through(rest),
         Some("ci") => texts(rest).and_then(ci::main),
         Some("tidy") => texts(rest).and_then(|args| tidy::main(&args)),

@@ -11,9 +11,7 @@ use hw_virtio_gpu::{
     renderer::{Capset, MemfdRenderer},
     wire::{Command, Request, Response, feature},
 };
-use memory::{
-    AddressSpace, Backing, Gpa, Offset, Priority, Region, RegionApi, Size, host::live_backing_bytes,
-};
+use memory::{AddressSpace, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
 use qdev::DeviceOps;
 use qom::{Child, Machine, ObjectOps, Ref};
 
@@ -21,6 +19,7 @@ use super::{
     dma::{DmaEngine, REGISTER_BYTES, Transfers, Workers},
     failure::{DemoError, During},
     guest::Interrupt,
+    tally::Left,
     witness::{Finalized, Witness},
 };
 use crate::draw::MapColumn;
@@ -109,6 +108,10 @@ impl Board {
             .during("making a root region")?;
         let memory =
             AddressSpace::open(root, "memory", &system).during("opening the address space")?;
+        witness
+            .watch(&machine, &memory)
+            .during("watching the address space")?;
+        witness.made(&system).during("noting the root region")?;
         add_ram(&machine, &system, "ram", 0, header.ram_bytes)?;
         add_ram(
             &machine,
@@ -120,6 +123,7 @@ impl Board {
         let line: Arc<Interrupt> = Arc::default();
         let workers = Workers::start(WORKERS);
         let gpu = plug_gpu(header, capsets, &machine, &memory, &line)?;
+        witness.made(gpu.window()).during("noting the window")?;
         let dma = plug_dma(&machine, &system, &workers)?;
         let map = |at, region: &Child<Region>| {
             let done = system.add_subregion(Offset(at), region, Priority(1));
@@ -170,7 +174,7 @@ impl Board {
     }
 
     /// Waits until both devices are finalized, checks that nothing is open or pinned, closes the machine, and checks that nothing is left.
-    pub(super) fn close(self, alone: bool) -> Result<(Finalized, Arc<Transfers>), DemoError> {
+    pub(super) fn close(self, alone: bool) -> Result<Closed, DemoError> {
         let Self {
             machine,
             memory,
@@ -195,7 +199,7 @@ impl Board {
         let open = memory::counters(&machine);
         if open.live_pins != 0 || open.open_mappings != 0 || open.live_snapshots != 0 {
             return Err(DemoError::differs(
-                "the end",
+                "the end of both devices",
                 format_args!("something is left: {open:?}"),
             ));
         }
@@ -206,19 +210,26 @@ impl Board {
         closed
             .map_err(|(_, error)| error)
             .during("closing the machine")?;
-        let objects = handle.counters().live_objects;
-        let bytes = if alone { live_backing_bytes() } else { 0 };
-        if objects != 0 || bytes != 0 {
-            return Err(DemoError::differs(
-                "the end",
-                format_args!("{objects} objects and {bytes} bytes of backings are left"),
-            ));
+        let left = Left::of(&handle, alone);
+        if !left.is_nothing() {
+            return Err(DemoError::differs("the end, left", left));
         }
         let finalized = witness
             .report()
             .map_err(|what| DemoError::differs("the finalizers", what))?;
-        Ok((finalized, workers.transfers.clone()))
+        Ok(Closed {
+            finalized,
+            left,
+            transfers: workers.transfers.clone(),
+        })
     }
+}
+
+/// What is known at the end.
+pub(super) struct Closed {
+    pub(super) finalized: Finalized,
+    pub(super) left: Left,
+    pub(super) transfers: Arc<Transfers>,
 }
 
 fn plug_gpu(

@@ -26,6 +26,14 @@ pub enum DemoError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Some of several traces did not come out as recorded.
+    #[error("{} of {all} traces did not come out as recorded:{}", failed.len(), told(failed))]
+    Traces {
+        /// How many there were.
+        all: usize,
+        /// Those, and why each.
+        failed: Vec<(PathBuf, DemoError)>,
+    },
     /// A file cannot be written.
     #[error("{}: cannot be written", path.display())]
     Write {
@@ -35,6 +43,21 @@ pub enum DemoError {
         #[source]
         source: io::Error,
     },
+}
+
+/// A line for each; with the file, where the error itself does not name it.
+fn told(failed: &[(PathBuf, DemoError)]) -> String {
+    let mut text = String::new();
+    for (file, error) in failed {
+        let (file, error) = (file.display().to_string(), error.chain());
+        text.push_str("\n  ");
+        if !error.contains(&file) {
+            text.push_str(&file);
+            text.push_str(": ");
+        }
+        text.push_str(&error);
+    }
+    text
 }
 
 impl DemoError {
@@ -87,5 +110,17 @@ mod tests {
         let error: Result<(), _> = Err(inner).during("saving");
         assert_eq!(error.unwrap_err().chain(), "saving: disk full");
         assert_eq!(DemoError::differs("a:3", "no").chain(), "a:3: no");
+    }
+
+    #[test]
+    fn each_file_is_named_once() {
+        let failed = vec![
+            ("a".into(), DemoError::differs("a:3", "no")),
+            ("b".into(), DemoError::differs("the end", "never")),
+        ];
+        let text = DemoError::Traces { all: 3, failed }.chain();
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(lines, ["  a:3: no", "  b: the end: never"]);
+        assert!(text.starts_with("2 of 3 traces"), "{text}");
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use memory::host::live_backing_bytes;
+use qom::MachineHandle;
+
 use super::witness::Finalized;
 
 /// How long things took.
@@ -82,6 +85,75 @@ pub(super) struct Tally {
     pub(super) unmap_times: Times,
     /// What was finalized.
     pub(super) finalized: Finalized,
+    /// What is left, where that has been measured.
+    pub(super) left: Option<Left>,
+}
+
+/// What is left of a machine after its end, as measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Objects of the machine.
+    pub(super) objects: u64,
+    /// Bytes of backings in this process; none where they were not looked at.
+    pub(super) bytes: Option<u64>,
+    /// Pins that are held.
+    pub(super) pins: u64,
+    /// Mappings that are open.
+    pub(super) mappings: u64,
+    /// Owned snapshots of views.
+    pub(super) snapshots: u64,
+}
+
+impl Left {
+    /// What there is of a machine now. Bytes are counted for the whole process, and only where nobody else has any.
+    pub(super) fn of(machine: &MachineHandle, alone: bool) -> Self {
+        let open = memory::counters(machine);
+        Self {
+            objects: machine.counters().live_objects,
+            bytes: alone.then(live_backing_bytes),
+            pins: open.live_pins,
+            mappings: open.open_mappings,
+            snapshots: open.live_snapshots,
+        }
+    }
+
+    /// Whether nothing is left, as far as was looked.
+    pub(super) fn is_nothing(&self) -> bool {
+        let bytes = self.bytes.unwrap_or(0);
+        [
+            self.objects,
+            bytes,
+            self.pins,
+            self.mappings,
+            self.snapshots,
+        ] == [0; 5]
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.objects += other.objects;
+        self.bytes = self.bytes.zip(other.bytes).map(|(one, more)| one + more);
+        self.pins += other.pins;
+        self.mappings += other.mappings;
+        self.snapshots += other.snapshots;
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            objects,
+            bytes,
+            pins,
+            mappings,
+            snapshots,
+        } = self;
+        write!(f, "{objects} objects, ")?;
+        match bytes {
+            Some(bytes) => write!(f, "{} bytes of backings, ", grouped(*bytes))?,
+            None => f.write_str("bytes of backings not looked at, ")?,
+        }
+        write!(f, "{pins} pins, {mappings} mappings, {snapshots} snapshots")
+    }
 }
 
 impl Tally {
@@ -113,6 +185,10 @@ impl Tally {
         }
         self.unmap_times.add(&other.unmap_times);
         self.finalized.add(&other.finalized);
+        match (&mut self.left, &other.left) {
+            (Some(left), Some(more)) => left.add(more),
+            (left, more) => *left = left.or(*more),
+        }
     }
 
     /// One line for a trace.
@@ -180,10 +256,11 @@ impl fmt::Display for Tally {
             kinds.join(", "),
             self.finalized.regions
         )?;
-        write!(
-            f,
-            "left       0 objects, 0 bytes of backings, 0 pins, 0 mappings"
-        )
+        writeln!(f, "order      {}", self.finalized.order())?;
+        match &self.left {
+            Some(left) => write!(f, "left       {left}"),
+            None => f.write_str("left       not looked at"),
+        }
     }
 }
 
@@ -203,6 +280,8 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memory::{AddressSpace, Backing, Gpa, Intent, Offset, Priority, Region, RegionApi, Size};
+    use qom::Machine;
 
     #[test]
     fn digits_come_in_groups() {
@@ -220,6 +299,44 @@ mod tests {
         }
         let ms = |n| Duration::from_millis(n);
         assert_eq!(times.spread(), Some([ms(1), ms(5), ms(9)]));
+    }
+
+    #[test]
+    fn what_is_left_is_measured_and_told() {
+        let machine = Machine::new("left");
+        let root = machine.root();
+        let system = Region::container("system", Size::MAX).create(root).unwrap();
+        let space = AddressSpace::open(root, "memory", &system).unwrap();
+        let ram = Region::ram("ram", Backing::anonymous(0x1000).unwrap());
+        let ram = ram.create(root).unwrap();
+        system.add_subregion(Offset(0), &ram, Priority(0)).unwrap();
+        let map = space.map(root, Gpa(0), 16, Intent::Read).unwrap();
+        let pins = [map.pin(0, 8).unwrap(), map.pin(8, 8).unwrap()];
+        let snapshot = space.snapshot(root).unwrap();
+        let mut left = Left::of(&machine, false);
+        assert_eq!((left.pins, left.mappings, left.snapshots), (2, 1, 1));
+        assert_eq!(left.objects, machine.counters().live_objects);
+        assert!(left.objects >= 3 && !left.is_nothing());
+        assert!(left.to_string().contains("not looked at"), "{left}");
+        assert!(Left::of(&machine, true).bytes >= Some(0x1000));
+
+        left.bytes = Some(0x1000);
+        let one = Tally {
+            left: Some(left),
+            ..Tally::default()
+        };
+        let mut sum = one.clone();
+        sum.add(&one);
+        let text = sum.to_string();
+        assert!(text.contains("8,192 bytes of backings, 4 pins"), "{text}");
+        drop((pins, snapshot));
+        assert!(map.unmap(0).unwrap().is_ok());
+
+        let handle = machine.handle().clone();
+        drop((map, space));
+        machine.close(Duration::from_secs(20)).unwrap();
+        let left = Left::of(&handle, false);
+        assert!(left.is_nothing(), "{left}");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use hw_virtio_gpu::{
     renderer::Capset,
     wire::{Command, CreateBlob, Header as CommandHeader, MapCaching, Request, Response, feature},
 };
-use memory::Attrs;
+use memory::{Attrs, host::live_backing_bytes};
 
 use super::{
-    board::{Board, capsets, in_window},
+    board::{Board, Closed, capsets, in_window},
     failure::{DemoError, During},
     replay::{LIMIT, Replay},
     stage::Stage,
@@ -40,6 +40,8 @@ const TRACES: [&str; 9] = [
 const OWN: u32 = 4;
 const FIRST: u32 = 0x7001;
 const OWN_BYTES: u64 = 0x4000;
+/// How long a dropped machine may take to go.
+const BYTES: Duration = Duration::from_secs(5);
 
 /// Where the project's traces are.
 pub(super) fn given() -> Vec<PathBuf> {
@@ -77,33 +79,70 @@ impl Traces {
         self
     }
 
-    /// Replays them all.
+    /// Replays them all, also where one does not come out as recorded.
     ///
     /// # Errors
-    /// The first difference, with file and line.
+    /// The first difference of each that has one, with file and line.
     pub fn run(self, stage: &mut Stage<'_>) -> Result<(), DemoError> {
         let start = Instant::now();
         let mut sum = Tally::default();
+        let mut alone = self.alone;
+        let mut failed = Vec::new();
         for file in &self.files {
             let name = name_of(file);
             let began = Instant::now();
-            let tally = replay(file, &name, stage, self.alone)?;
-            stage.say(format_args!(
-                "{name:32} {:5.1} s  {}",
-                began.elapsed().as_secs_f64(),
-                tally.line()
-            ));
-            sum.add(&tally);
+            match replay(file, &name, stage, alone) {
+                Ok(tally) => {
+                    let took = began.elapsed().as_secs_f64();
+                    stage.say(format_args!("{name:32} {took:5.1} s  {}", tally.line()));
+                    stage.say(format_args!("{:43}order: {}", "", tally.finalized.order()));
+                    sum.add(&tally);
+                }
+                Err(error) => {
+                    if self.files.len() == 1 {
+                        return Err(error);
+                    }
+                    let took = began.elapsed().as_secs_f64();
+                    stage.say(format_args!("{name:32} {took:5.1} s  {}", error.chain()));
+                    failed.push((file.clone(), error));
+                    // Its machine is dropped and not closed. What it has of backings would be taken for the next one's.
+                    alone &= bytes_go();
+                }
+            }
         }
-        stage.say(format_args!(
-            "\n{} traces in {:.1} s, {} threads reading:",
-            self.files.len(),
-            start.elapsed().as_secs_f64(),
-            stage.readers()
-        ));
-        stage.say(&sum);
-        Ok(())
+        let all = self.files.len();
+        let good = all - failed.len();
+        if good > 0 {
+            let which = if failed.is_empty() {
+                format!("{all}")
+            } else {
+                format!("{good} of {all}")
+            };
+            stage.say(format_args!(
+                "\n{which} traces in {:.1} s, {} threads reading:",
+                start.elapsed().as_secs_f64(),
+                stage.readers()
+            ));
+            stage.say(&sum);
+        }
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(DemoError::Traces { all, failed })
+        }
     }
+}
+
+/// Whether no bytes of backings are left in this process, after a while.
+fn bytes_go() -> bool {
+    let end = Instant::now() + BYTES;
+    while live_backing_bytes() != 0 {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
 }
 
 fn name_of(file: &Path) -> String {
@@ -153,6 +192,7 @@ fn replay(file: &Path, name: &str, stage: &mut Stage<'_>, alone: bool) -> Result
     drop(window);
     picture(stage, name, &board, "after")?;
     finish(board, &mut tally, alone)?;
+    stage.file(&format!("{name}-finalizers.txt"), || tally.finalized.list())?;
     Ok(tally)
 }
 
@@ -277,7 +317,11 @@ fn save_frames(stage: &mut Stage<'_>, name: &str, replay: &Replay<'_>) -> Result
 
 /// Unplugged devices are waited for, the machine is closed, and nothing may be left.
 fn finish(board: Board, tally: &mut Tally, alone: bool) -> Result<(), DemoError> {
-    let (finalized, transfers) = board.close(alone)?;
+    let Closed {
+        finalized,
+        left,
+        transfers,
+    } = board.close(alone)?;
     let number = |n: &AtomicU64| n.load(Ordering::Relaxed);
     let (started, done, wrong) = (
         number(&transfers.started),
@@ -293,6 +337,7 @@ fn finish(board: Board, tally: &mut Tally, alone: bool) -> Result<(), DemoError>
         ));
     }
     tally.finalized = finalized;
+    tally.left = Some(left);
     tally.transfers = done;
     tally.copied = number(&transfers.bytes);
     tally.mappings = number(&transfers.mappings);

@@ -1,19 +1,27 @@
-//! Takes note of all finalizers of a machine and checks their order: each region before its owner.
+//! Takes note of all regions and finalizers of a machine, and checks their order: each region before its owner.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use qom::{Machine, MachineEvent, Subscription};
+use memory::{AddressSpace, Commit, Listener, Region, RegionError, Section};
+use qom::{Child, Container, Gone, Machine, MachineEvent, ObjectId, Subscription};
+
+/// One finalizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    id: ObjectId,
+    /// The last one it had. Paths are used again: `blob[0]` is free once it is unmapped.
+    path: String,
+    type_name: &'static str,
+}
 
 #[derive(Debug, Default)]
 struct Notes {
-    finalized: u64,
-    by_type: BTreeMap<&'static str, u64>,
-    regions: u64,
-    /// Regions that are finalized while their owner is not, by the owner's path.
-    waiting: HashMap<String, u64>,
-    /// Finalized owners that had regions.
-    owners: u64,
+    /// Who owns a region, by identity.
+    owners: HashMap<ObjectId, ObjectId>,
+    /// In order.
+    finalized: Vec<Entry>,
     panics: Vec<String>,
 }
 
@@ -24,46 +32,60 @@ pub(super) struct Witness {
 }
 
 const REGION: &str = "memory-region";
+const ROOT: &str = "/machine";
 
 impl Witness {
-    /// Watches a machine from now on.
+    /// Takes note of a machine's finalizers from now on.
     pub(super) fn of(machine: &Machine) -> Self {
         let notes: Arc<Mutex<Notes>> = Arc::default();
         let taken = notes.clone();
-        let subscription = machine.subscribe(move |event| {
-            taken
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(event);
-        });
+        let subscription = machine.subscribe(move |event| locked(&taken).take(event));
         Self {
             notes,
             _subscription: subscription,
         }
     }
 
+    /// Takes note of each region that shows in the address space from now on, and of its owner.
+    pub(super) fn watch(&self, machine: &Machine, space: &AddressSpace) -> Result<(), RegionError> {
+        let notes = self.notes.clone();
+        space.listen(machine.root(), Shown { notes }).map(|_| ())
+    }
+
+    /// Takes note of a region that shows nothing of its own, as containers do.
+    pub(super) fn made(&self, region: &Child<Region>) -> Result<(), Gone> {
+        let region = region.get()?;
+        locked(&self.notes).made(region.object().id(), region.owner().id());
+        Ok(())
+    }
+
     /// To be asked when everything is finalized: what was, or what came in the wrong order.
     pub(super) fn report(&self) -> Result<Finalized, String> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(panic) = notes.panics.first() {
-            return Err(format!("a panic: {panic}"));
-        }
-        // A region whose owner does not come after it was finalized after its owner, or its owner never was.
-        if let Some((owner, count)) = notes.waiting.iter().find(|(_, count)| **count > 0) {
-            return Err(format!(
-                "{count} regions of {owner} were not finalized before it"
-            ));
-        }
-        Ok(Finalized {
-            objects: notes.finalized,
-            regions: notes.regions,
-            owners: notes.owners,
-            by_type: notes.by_type.clone(),
-        })
+        locked(&self.notes).report()
     }
 }
 
-/// What was finalized, in numbers.
+fn locked(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Is told of regions that show.
+struct Shown {
+    notes: Arc<Mutex<Notes>>,
+}
+
+impl Listener for Shown {
+    type Owner = Container;
+    fn region_add(&self, _: &Container, _: &Commit<'_>, section: Section<'_>) {
+        if let Some(object) = section.leaf.region()
+            && let Some(region) = object.instance::<Region>()
+        {
+            locked(&self.notes).made(object.id(), region.owner().id());
+        }
+    }
+}
+
+/// What was finalized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Finalized {
     /// Objects.
@@ -74,6 +96,10 @@ pub(super) struct Finalized {
     pub(super) owners: u64,
     /// Objects by type.
     pub(super) by_type: BTreeMap<&'static str, u64>,
+    /// In which order a region and those above it went, how often, in the order of the first of each.
+    orders: Vec<(String, u64)>,
+    /// All of them, in order.
+    entries: Vec<Entry>,
 }
 
 impl Finalized {
@@ -85,26 +111,60 @@ impl Finalized {
         for (name, count) in &other.by_type {
             *self.by_type.entry(name).or_default() += count;
         }
+        for (order, count) in &other.orders {
+            add_order(&mut self.orders, order, *count);
+        }
+        self.entries.extend_from_slice(&other.entries);
+    }
+
+    /// The orders in which a region and those above it were finalized, and how often each.
+    pub(super) fn order(&self) -> String {
+        let orders: Vec<String> = self
+            .orders
+            .iter()
+            .map(|(order, count)| format!("{count} × {order}"))
+            .collect();
+        orders.join(", ")
+    }
+
+    /// All of them, a line each: number, identity, type, path.
+    pub(super) fn list(&self) -> String {
+        let mut text = String::new();
+        for (number, entry) in (1..).zip(&self.entries) {
+            let Entry {
+                id,
+                path,
+                type_name,
+            } = entry;
+            let _ = writeln!(text, "{number:5}  #{:<6} {type_name:22} {path}", id.0);
+        }
+        text
+    }
+}
+
+fn add_order(orders: &mut Vec<(String, u64)>, order: &str, count: u64) {
+    match orders.iter_mut().find(|(known, _)| known == order) {
+        Some((_, known)) => *known += count,
+        None => orders.push((order.to_owned(), count)),
     }
 }
 
 impl Notes {
+    fn made(&mut self, region: ObjectId, owner: ObjectId) {
+        self.owners.insert(region, owner);
+    }
+
     fn take(&mut self, event: &MachineEvent) {
         match event {
             MachineEvent::Finalized {
-                path, type_name, ..
-            } => {
-                self.finalized += 1;
-                *self.by_type.entry(type_name).or_default() += 1;
-                if *type_name == REGION {
-                    self.regions += 1;
-                    if let Some((owner, _)) = path.rsplit_once('/') {
-                        *self.waiting.entry(owner.to_owned()).or_default() += 1;
-                    }
-                } else if self.waiting.remove(path).is_some() {
-                    self.owners += 1;
-                }
-            }
+                id,
+                path,
+                type_name,
+            } => self.finalized.push(Entry {
+                id: *id,
+                path: path.clone(),
+                type_name,
+            }),
             MachineEvent::Panicked {
                 object,
                 what,
@@ -115,49 +175,92 @@ impl Notes {
             _ => {}
         }
     }
+
+    fn report(&self) -> Result<Finalized, String> {
+        if let Some(panic) = self.panics.first() {
+            return Err(format!("a panic: {panic}"));
+        }
+        let mut at: HashMap<ObjectId, usize> = HashMap::new();
+        let mut done = Finalized::default();
+        for (place, entry) in self.finalized.iter().enumerate() {
+            if at.insert(entry.id, place).is_some() {
+                return Err(format!("{} was finalized twice", entry.path));
+            }
+            done.objects += 1;
+            *done.by_type.entry(entry.type_name).or_default() += 1;
+        }
+        let mut owned: BTreeMap<ObjectId, u64> = BTreeMap::new();
+        let regions = self.finalized.iter().enumerate();
+        for (place, region) in regions.filter(|(_, entry)| entry.type_name == REGION) {
+            let path = &region.path;
+            let Some(owner) = self.owners.get(&region.id) else {
+                return Err(format!("nobody took note of who owns {path}"));
+            };
+            let Some(&later) = at.get(owner) else {
+                return Err(format!("{path} was finalized, and its owner was not"));
+            };
+            if later < place {
+                let owner = &self.finalized[later].path;
+                return Err(format!("{owner} was finalized before its region {path}"));
+            }
+            done.regions += 1;
+            *owned.entry(*owner).or_default() += 1;
+            add_order(&mut done.orders, &self.chain(place, later), 1);
+        }
+        done.owners = owned.len() as u64;
+        done.entries.clone_from(&self.finalized);
+        Ok(done)
+    }
+
+    /// A region, its owner and all above that but for the root: as they went, without their numbers.
+    fn chain(&self, region: usize, owner: usize) -> String {
+        let mut places = vec![region];
+        let mut path = self.finalized[owner].path.as_str();
+        if path != ROOT {
+            places.push(owner);
+        }
+        while let Some((above, _)) = path.rsplit_once('/')
+            && above != ROOT
+        {
+            // Whoever had that path when this one went, or else had it last.
+            let had = |entry: &Entry| entry.path == above;
+            let later = self.finalized[region..].iter().position(had);
+            let place = later
+                .map(|n| region + n)
+                .or_else(|| self.finalized.iter().rposition(had));
+            places.extend(place);
+            path = above;
+        }
+        places.sort_unstable();
+        let name = |place: usize| {
+            let path = &self.finalized[place].path;
+            without_numbers(
+                path.strip_prefix(ROOT)
+                    .unwrap_or(path)
+                    .trim_start_matches('/'),
+            )
+        };
+        let names: Vec<String> = places.into_iter().map(name).collect();
+        names.join(" → ")
+    }
+}
+
+/// `gpu/blob[17]/ram[0]` as `gpu/blob[n]/ram[n]`.
+fn without_numbers(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    let mut in_number = false;
+    for c in path.chars() {
+        in_number &= c != ']';
+        if !in_number {
+            text.push(c);
+        }
+        if c == '[' {
+            in_number = true;
+            text.push('n');
+        }
+    }
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use qom::ObjectId;
-
-    fn finalized(path: &str, type_name: &'static str) -> MachineEvent {
-        MachineEvent::Finalized {
-            id: ObjectId(0),
-            path: path.to_owned(),
-            type_name,
-        }
-    }
-
-    fn report(events: &[MachineEvent]) -> Result<Finalized, String> {
-        let machine = Machine::new("witness");
-        let witness = Witness::of(&machine);
-        for event in events {
-            witness.notes.lock().unwrap().take(event);
-        }
-        witness.report()
-    }
-
-    #[test]
-    fn an_owner_before_its_region_is_found() {
-        let (region, owner) = (
-            finalized("/machine/a/bar", REGION),
-            finalized("/machine/a", "card"),
-        );
-        let good = report(&[region.clone(), owner.clone()]).unwrap();
-        assert_eq!((good.objects, good.regions, good.owners), (2, 1, 1));
-        let error = report(&[owner, region]).unwrap_err();
-        assert!(error.contains("/machine/a"), "{error}");
-    }
-
-    #[test]
-    fn a_panic_is_found() {
-        let panic = MachineEvent::Panicked {
-            object: "/machine/a".to_owned(),
-            what: "unrealize".to_owned(),
-            message: "oops".to_owned(),
-        };
-        assert!(report(&[panic]).unwrap_err().contains("oops"));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The reference graph as a picture: holders at the left, what they hold at the right, cycles in red.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use qom::{Graph, GraphNode, NodeKind};
@@ -16,11 +16,27 @@ const HEIGHT: f64 = 36.0;
 /// Room for the arc of an edge from a node to itself.
 const LOOP: f64 = 16.0;
 
-/// One colour for each reason, told apart also by those who see few colours; cycles have red for themselves.
-const COLOURS: [&str; 10] = [
-    "#0072b2", "#009e73", "#b8860b", "#7b4fa3", "#56789a", "#8c564b", "#4f6f2f", "#c2185b",
-    "#00838f", "#5d4037",
+/// Room for the title and the line under it.
+const HEAD: f64 = 46.0;
+
+/// The colour of each reason, the same in every picture, told apart also by those who see few colours; cycles have red for themselves.
+const COLOURS: [(&str, &str); 13] = [
+    ("child", "#0072b2"),
+    ("user handle", "#7f8c8d"),
+    ("link", "#7b4fa3"),
+    ("subregion", "#b8860b"),
+    ("alias target", "#e377c2"),
+    ("address space root", "#009e73"),
+    ("shown by a view", "#5fb6e6"),
+    ("mapping", "#8c564b"),
+    ("pin (I/O in flight)", "#c2185b"),
+    ("snapshot of a view", "#1b1f7a"),
+    ("withdrawn region → owner", "#222222"),
+    ("a blob of it is not finalized", "#6b8e23"),
+    ("unrecorded", "#c9b458"),
 ];
+/// For reasons that a layer of somebody else's declares.
+const OTHERS: [&str; 4] = ["#e0792b", "#3f6f7f", "#a3b8cc", "#9b2fae"];
 
 /// Draws who keeps whom alive.
 ///
@@ -56,9 +72,9 @@ pub fn reference_graph(title: &str, graph: &Graph) -> String {
         let (from, to) = edges[e];
         component[from].is_some() && component[from] == component[to]
     };
-    let colours = colours(graph);
+    let reasons: BTreeSet<&'static str> = graph.edges.iter().map(|e| e.reason.0).collect();
     let mut svg = Svg::new();
-    let top = MARGIN + 34.0 + if loops { LOOP } else { 0.0 };
+    let top = MARGIN + HEAD + if loops { LOOP } else { 0.0 };
     svg.text((MARGIN, MARGIN + 12.0), Anchor::Start, "title", title);
     svg.text(
         (MARGIN, MARGIN + 28.0),
@@ -70,16 +86,7 @@ pub fn reference_graph(title: &str, graph: &Graph) -> String {
     let mut order: Vec<usize> = (0..edges.len()).collect();
     order.sort_by_key(|&e| on_cycle(e));
     for e in order {
-        draw_edge(
-            &mut svg,
-            graph,
-            &layout,
-            &sizes,
-            e,
-            on_cycle(e),
-            &colours,
-            top,
-        );
+        draw_edge(&mut svg, graph, &layout, &sizes, e, on_cycle(e), top);
     }
     for (n, node) in graph.nodes.iter().enumerate() {
         let place = layout.places[n];
@@ -92,7 +99,7 @@ pub fn reference_graph(title: &str, graph: &Graph) -> String {
     }
     let legend_top = top + layout.height + 34.0;
     let has_cycle = (0..edges.len()).any(on_cycle);
-    let legend_width = draw_legend(&mut svg, &colours, has_cycle, legend_top);
+    let legend_width = draw_legend(&mut svg, &reasons, has_cycle, legend_top);
     let head = text_width(title) * 15.0 / FONT;
     let content = layout.width.max(legend_width).max(head);
     svg.finish(content + 2.0 * MARGIN, legend_top + MARGIN, &style())
@@ -167,10 +174,6 @@ fn draw_node(svg: &mut Svg, node: &GraphNode, at: (f64, f64), size: (f64, f64)) 
     });
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call, and each is a thing of its own"
-)]
 fn draw_edge(
     svg: &mut Svg,
     graph: &Graph,
@@ -178,7 +181,6 @@ fn draw_edge(
     sizes: &Sizes,
     e: usize,
     red: bool,
-    colours: &BTreeMap<&'static str, usize>,
     top: f64,
 ) {
     let edge = &graph.edges[e];
@@ -192,7 +194,7 @@ fn draw_edge(
     let class = if red {
         "edge cycle".to_owned()
     } else {
-        format!("edge c{}", colours.get(edge.reason.0).copied().unwrap_or(0))
+        format!("edge c{}", colour(edge.reason.0))
     };
     let shift = |(x, y): (f64, f64)| (MARGIN + x, top + y);
     let route: Vec<(f64, f64)> = layout.routes[e].iter().copied().map(shift).collect();
@@ -257,31 +259,25 @@ fn arrow(svg: &mut Svg, tip: (f64, f64), ahead: (f64, f64), class: &str) {
     svg.path(&d, &class.replacen("edge", "head", 1), None);
 }
 
-/// A number for each reason that occurs, in alphabetical order.
-fn colours(graph: &Graph) -> BTreeMap<&'static str, usize> {
-    let mut reasons: BTreeMap<&'static str, usize> =
-        graph.edges.iter().map(|e| (e.reason.0, 0)).collect();
-    for (number, (_, colour)) in reasons.iter_mut().enumerate() {
-        *colour = number % COLOURS.len();
-    }
-    reasons
+/// The number of a reason's colour: its place among those that are known, or one of the others by its name.
+fn colour(reason: &str) -> usize {
+    let known = COLOURS.iter().position(|(name, _)| *name == reason);
+    known.unwrap_or_else(|| {
+        let sum: usize = reason.bytes().map(usize::from).sum();
+        COLOURS.len() + sum % OTHERS.len()
+    })
 }
 
 /// Draws which colour means what, and gives the width of it.
-fn draw_legend(
-    svg: &mut Svg,
-    colours: &BTreeMap<&'static str, usize>,
-    has_cycle: bool,
-    y: f64,
-) -> f64 {
+fn draw_legend(svg: &mut Svg, reasons: &BTreeSet<&'static str>, has_cycle: bool, y: f64) -> f64 {
     let mut x = MARGIN;
     let mut entry = |class: &str, text: &str| {
         svg.path(&format!("M{x:.1},{:.1} h22", y - 4.0), class, None);
         svg.text((x + 28.0, y), Anchor::Start, "label", text);
         x += 28.0 + text_width(text) + 20.0;
     };
-    for (reason, colour) in colours {
-        entry(&format!("edge c{colour}"), reason);
+    for reason in reasons {
+        entry(&format!("edge c{}", colour(reason)), reason);
     }
     if has_cycle {
         entry("edge cycle", "on a cycle");
@@ -302,7 +298,8 @@ fn style() -> String {
 .head { stroke: none; }
 ",
     );
-    for (n, colour) in COLOURS.iter().enumerate() {
+    let known = COLOURS.iter().map(|(_, colour)| colour);
+    for (n, colour) in known.chain(&OTHERS).enumerate() {
         let _ = writeln!(
             style,
             ".edge.c{n} {{ stroke: {colour}; }} .head.c{n} {{ fill: {colour}; }}"
@@ -345,6 +342,97 @@ mod tests {
         assert!(svg.contains("on a cycle") && svg.contains("2 cycles"));
         let svg = reference_graph("t", &graph(&[(0, 1), (1, 2)], 3));
         assert!(!svg.contains("edge cycle\"") && !svg.contains("on a cycle"));
+    }
+
+    #[test]
+    fn a_reason_has_its_colour_whatever_else_is_in_the_picture() {
+        let strokes = |reasons: &[&'static str]| -> Vec<String> {
+            let mut graph = graph(&[(0, 1), (1, 2), (2, 3)][..reasons.len()], 4);
+            for (edge, reason) in graph.edges.iter_mut().zip(reasons) {
+                edge.reason = Reason(reason);
+            }
+            let svg = reference_graph("t", &graph);
+            let class = |reason: &str| {
+                let title = svg.find(&format!(": {reason}</title>")).expect("an edge");
+                let from = svg[..title].rfind("class=\"edge ").expect("its class") + 12;
+                let class = svg[from..title].split('"').next().expect("a name").trim();
+                let rule = svg.split(&format!(".edge.{class} {{ stroke: ")).nth(1);
+                rule.and_then(|rest| rest.split(';').next())
+                    .map(str::to_owned)
+            };
+            reasons.iter().filter_map(|r| class(r)).collect()
+        };
+        let (many, few) = (
+            strokes(&["child", "mapping", "of mine"]),
+            strokes(&["mapping"]),
+        );
+        assert_eq!((many.len(), &many[1]), (3, &few[0]));
+        assert_eq!(many[2], strokes(&["of mine", "child"])[0]);
+    }
+
+    #[test]
+    fn no_two_reasons_look_alike() {
+        let part = |colour: &str, at: usize| {
+            i32::from_str_radix(&colour[at..at + 2], 16).expect("a hexadecimal number")
+        };
+        let all = COLOURS.map(|(_, colour)| colour);
+        for (n, a) in all.iter().enumerate() {
+            // Red is for cycles.
+            for b in all[..n].iter().chain(&["#d00000"]) {
+                let square: i32 = [1, 3, 5]
+                    .map(|at| (part(a, at) - part(b, at)).pow(2))
+                    .iter()
+                    .sum();
+                assert!(square >= 60 * 60, "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reasons_of_a_real_machine_are_known() {
+        use memory::{
+            AddressSpace, Backing, Gpa, Intent, Offset, Priority, Region, RegionApi, Size,
+        };
+        let machine = qom::Machine::builder("reasons").recording(true).build();
+        let root = machine.root();
+        let system = Region::container("system", Size::MAX).create(root).unwrap();
+        let space = AddressSpace::open(root, "memory", &system).unwrap();
+        let ram = Region::ram("ram", Backing::anonymous(0x1000).unwrap());
+        let ram = ram.create(root).unwrap();
+        let alias = Region::alias("alias", &ram, Offset(0), Size::new(0x1000));
+        let alias = alias.create(root).unwrap();
+        system.add_subregion(Offset(0), &ram, Priority(0)).unwrap();
+        system
+            .add_subregion(Offset(0x1000), &alias, Priority(0))
+            .unwrap();
+        let map = space.map(root, Gpa(0), 16, Intent::Read).unwrap();
+        let kept = (map.pin(0, 8).unwrap(), space.snapshot(root).unwrap());
+        let graph = machine.reference_graph();
+        let reasons: BTreeSet<&str> = graph.edges.iter().map(|e| e.reason.0).collect();
+        assert!(reasons.len() >= 9, "{reasons:?}");
+        for reason in reasons {
+            assert!(
+                colour(reason) < COLOURS.len(),
+                "`{reason}` has no colour of its own"
+            );
+        }
+        drop(kept);
+    }
+
+    #[test]
+    fn the_title_is_clear_of_the_nodes() {
+        for edges in [&[(0, 1)][..], &[(0, 0)]] {
+            let svg = reference_graph("t", &graph(edges, 2));
+            let number = |part: &str, key: &str| -> f64 {
+                let rest = part.split(key).nth(1).expect("an attribute");
+                rest.split('"').next().unwrap().parse().expect("a number")
+            };
+            let small = svg.lines().find(|l| l.contains("class=\"small\""));
+            let head = number(small.expect("the line under the title"), " y=\"");
+            let boxes = svg.lines().filter(|l| l.contains("class=\"live\""));
+            let top = boxes.map(|l| number(l, " y=\"")).fold(f64::MAX, f64::min);
+            assert!(top - head >= 14.0, "{head} and {top}");
+        }
     }
 
     #[test]

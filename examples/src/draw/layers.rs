@@ -326,10 +326,14 @@ impl Net {
                 let [first, .., last] = chain.as_slice() else {
                     return Vec::new();
                 };
-                let mut route = vec![(
-                    lefts[self.items[*first].layer] + sizes.nodes[*first].0,
-                    ports[e].0,
-                )];
+                let column = self.items[*first].layer;
+                let begin = lefts[column] + sizes.nodes[*first].0;
+                let end = lefts[column] + columns[column];
+                let mut route = vec![(begin, ports[e].0)];
+                // Straight past wider ones above and below, which a bend would go behind.
+                if begin < end {
+                    route.push((end, ports[e].0));
+                }
                 for &passed in &chain[1..chain.len() - 1] {
                     let item = &self.items[passed];
                     let left = lefts[item.layer];

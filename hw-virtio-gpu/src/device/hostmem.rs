@@ -16,6 +16,19 @@ const LEAVING: Reason = Reason("a blob of it is not finalized");
 ///
 /// What regions do for their owners, a blob does for its device: while it is parented the device keeps it, from its withdrawal to its finalization
 /// it keeps the device. So the device's end, and the notification of it, say that nobody reaches any of its memory.
+///
+/// ```
+/// use hw_virtio_gpu::{HostBlob, VirtioGpu};
+/// use qom::{Machine, ObjectOps};
+///
+/// let machine = Machine::new("doc");
+/// let gpu = VirtioGpu::builder().create(&machine)?;
+/// machine.root().add_child("gpu", &gpu)?;
+/// // The blobs that the guest has in its window: `/machine/gpu/blob[n]`. None yet.
+/// let blobs = gpu.children().into_iter().filter(|(_, c)| c.get().is_ok_and(|c| c.cast::<HostBlob>().is_ok()));
+/// assert_eq!(blobs.count(), gpu.counts().mapped_blobs);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct HostBlob {
     object: RootObject,
     region: Child<Region>,

@@ -23,7 +23,7 @@ use crate::gpu::{
 use crate::guest::{GuestMemory, GuestMemoryError};
 use crate::renderer::Fence;
 use crate::scanout::Frame;
-use memory::{AddressSpace, Attrs, Gpa, Region};
+use memory::{AddressSpace, Attrs, Gpa, Region, Snapshot};
 use parking_lot::Mutex;
 use qdev::Line;
 use qom::{Child, MachineHandle, ObjectOps};
@@ -69,6 +69,8 @@ struct Outside {
     scheduled: [bool; QUEUES],
     realized: bool,
     broken: Option<RingError>,
+    /// None but in tests: the seeded defect of a suspended command that keeps what it waits for.
+    kept: Option<HashMap<MappingToken, Snapshot>>,
 }
 
 impl Shared {
@@ -105,6 +107,7 @@ impl Shared {
                         scheduled: [false; QUEUES],
                         realized: false,
                         broken: None,
+                        kept: None,
                     },
                 }),
                 me: me.clone(),
@@ -119,6 +122,11 @@ impl Shared {
     fn with<R>(&self, f: impl FnOnce(&mut GpuCore, &mut Outside) -> R) -> R {
         let State { core, outside } = &mut *self.state.lock();
         f(core, outside)
+    }
+
+    /// Seeds the defect: from now on each suspended command keeps a snapshot of memory until it ends.
+    pub(super) fn keep_snapshots(&self) {
+        self.with(|_, outside| outside.kept = Some(HashMap::new()));
     }
 
     /// The address space of the rings, if the device has one.
@@ -227,6 +235,7 @@ impl Shared {
         self.with(|core, outside| {
             // One that never came into the window is nobody's business.
             if outside.blobs.remove(&token).is_some() {
+                outside.kept.as_mut().map(|kept| kept.remove(&token));
                 outside.stats.finalized_blobs += 1;
                 core.blob_finalized(token, outside);
             }
@@ -275,6 +284,7 @@ impl Outside {
     fn reset(&mut self, core: &mut GpuCore) {
         self.leaving = Some(Vec::new());
         let summary = core.reset(self);
+        self.kept.as_mut().map(HashMap::clear);
         self.withdraw_all();
         self.stats.resets += 1;
         self.stats.dropped_commands += summary.dropped_commands as u64;
@@ -359,8 +369,9 @@ impl Outside {
     /// A line's panic is its own: what the device has written to the rings stands.
     fn set_line(&self, level: bool) {
         let line = &self.line;
-        if catch_unwind(AssertUnwindSafe(|| line.set(level))).is_err() {
-            tracing::error!(level, "an interrupt line panicked");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| line.set(level))) {
+            let message = qom::layer::message_of(panic);
+            tracing::error!(level, message, "an interrupt line panicked");
         }
     }
 }
@@ -446,6 +457,11 @@ impl GpuEnv for Outside {
         }
         // Outside of a reset it is a command that takes a blob out, and it waits for the blob's end.
         self.stats.suspended_commands += 1;
+        if let (Some(kept), Some(memory)) = (&mut self.kept, &self.memory)
+            && let Ok(snapshot) = memory.snapshot(&self.device)
+        {
+            kept.insert(token, snapshot);
+        }
         self.withdraw_now(token);
     }
 

@@ -66,7 +66,8 @@ impl GpuCore {
         let too_large = || value("size", blob.size);
         let span = blob.size.checked_next_multiple_of(PAGE);
         let span = span.ok_or_else(too_large)?;
-        self.blob_bytes.charge(blob.size)?;
+        // The renderer's memory and the window have whole pages: thousands of blobs of a byte each are not to cost thousands of pages.
+        self.blob_bytes.charge(span)?;
         let handle = BlobHandle {
             generation: self.generation,
             resource: blob.resource,
@@ -81,7 +82,7 @@ impl GpuCore {
             .renderer
             .ask("create_blob", |r| r.create_blob(handle, &spec));
         if let Err(error) = made {
-            self.blob_bytes.release(blob.size);
+            self.blob_bytes.release(span);
             return Err(error.into());
         }
         Ok(Content::HostBlob(HostBlob {
@@ -165,13 +166,13 @@ impl GpuCore {
     /// Takes a mapped blob out of the window. None if it is not mapped. Commands on a blob that is on its way out wait, so that this is called once for each mapping.
     pub(super) fn start_unmap(&mut self, id: u32, env: &mut dyn GpuEnv) -> Option<MappingToken> {
         let blob = self.host_blob(id)?;
-        let (handle, size) = (blob.handle, blob.size);
+        let (handle, span) = (blob.handle, blob.span);
         let mapping = blob.mapping.as_mut().filter(|m| !m.leaving)?;
         mapping.leaving = true;
         let token = mapping.token;
         let leaving = Leaving {
             handle,
-            size,
+            span,
             orphan: false,
         };
         self.leaving.insert(token, leaving);
@@ -229,13 +230,13 @@ impl GpuCore {
             let Content::HostBlob(blob) = resource.content else {
                 continue;
             };
-            let (handle, size) = (blob.handle, blob.size);
+            let (handle, span) = (blob.handle, blob.span);
             match blob.mapping {
                 Some(mapping) if mapping.leaving => {}
                 Some(mapping) => {
                     let leaving = Leaving {
                         handle,
-                        size,
+                        span,
                         orphan: true,
                     };
                     self.leaving.insert(mapping.token, leaving);
@@ -244,7 +245,7 @@ impl GpuCore {
                 None => {
                     self.renderer
                         .tell("destroy_blob", |r| r.destroy_blob(handle));
-                    self.blob_bytes.release(size);
+                    self.blob_bytes.release(span);
                 }
             }
         }

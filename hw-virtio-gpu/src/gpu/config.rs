@@ -29,6 +29,19 @@ impl Default for ScanoutConfig {
 }
 
 /// What a device is made with.
+///
+/// ```
+/// use hw_virtio_gpu::gpu::{ConfigError, GpuConfig, GpuCore, ScanoutConfig};
+/// use hw_virtio_gpu::renderer::MemfdRenderer;
+///
+/// let config = GpuConfig { scanouts: vec![ScanoutConfig::default(); 2], window: 1 << 30, ..GpuConfig::default() };
+/// let gpu = GpuCore::new(config.clone(), Box::new(MemfdRenderer::builder().build()))?;
+/// assert_eq!(gpu.config().scanouts.len(), 2);
+/// let odd = GpuConfig { window: 100, ..config };
+/// let refused = GpuCore::new(odd, Box::new(MemfdRenderer::builder().build()));
+/// assert_eq!(refused.unwrap_err(), ConfigError::Window(100));
+/// # Ok::<(), ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GpuConfig {
     /// What a guest may spend.

@@ -78,6 +78,50 @@ pub struct WindowError {
 
 /// The surroundings of the core: guest memory, the window, the used rings, the screens. Called with the device's lock
 /// held; must not call the core.
+///
+/// ```
+/// use hw_virtio_gpu::{gpu::*, guest::*, renderer::MemfdRenderer, wire::{Command, CreateBlob, Header, MemEntry, Request}};
+///
+/// /// A window that is a list, and no guest memory.
+/// #[derive(Default)]
+/// struct Window { shown: Vec<Placement>, leaving: Vec<MappingToken>, replies: usize }
+/// impl GuestMemory for Window {
+///     fn read_guest(&self, addr: u64, into: &mut [u8]) -> Result<(), GuestMemoryError> {
+///         Err(GuestMemoryError { addr, len: into.len() as u64 })
+///     }
+///     fn is_guest_ram(&self, _: u64, _: u64) -> bool { false }
+/// }
+/// impl GpuEnv for Window {
+///     fn place(&mut self, placement: Placement) -> Result<(), WindowError> {
+///         self.shown.push(placement);
+///         Ok(())
+///     }
+///     fn withdraw(&mut self, token: MappingToken) {
+///         self.shown.retain(|p| p.token != token);
+///         self.leaving.push(token);             // somebody may still be reading it
+///     }
+///     fn complete(&mut self, _: Completion) { self.replies += 1 }
+/// }
+///
+/// let mut gpu = GpuCore::new(GpuConfig::default(), Box::new(MemfdRenderer::builder().build()))?;
+/// let mut env = Window::default();
+/// let mut send = |command, env: &mut Window| gpu.submit(QueuedCommand {
+///     queue: QueueKind::Control, head: 0, writable: vec![MemEntry { addr: 0, len: 64 }],
+///     request: Request::new(Header::default(), command).encode(),
+/// }, env);
+/// let blob = CreateBlob {
+///     resource: 1, memory: CreateBlob::HOST3D, flags: CreateBlob::MAPPABLE, blob_id: 7, size: 0x1000, entries: vec![],
+/// };
+/// send(Command::ResourceCreateBlob(blob), &mut env);
+/// send(Command::ResourceMapBlob { resource: 1, offset: 0x2000 }, &mut env);
+/// assert_eq!((env.shown[0].offset, env.replies), (0x2000, 2));
+/// // An unmap is answered once the last reader has gone.
+/// assert_eq!(send(Command::ResourceUnmapBlob { resource: 1 }, &mut env), Disposition::Suspended);
+/// assert!(env.shown.is_empty() && env.replies == 2);
+/// gpu.blob_finalized(env.leaving[0], &mut env);
+/// assert_eq!(env.replies, 3);
+/// # Ok::<(), ConfigError>(())
+/// ```
 pub trait GpuEnv: GuestMemory {
     /// Puts a blob into the window, so that the guest reaches it when this returns.
     ///

@@ -150,7 +150,7 @@ impl GpuCore {
         }
         self.release_content(&content);
         if let Content::HostBlob(blob) = content {
-            self.blob_bytes.release(blob.size);
+            self.blob_bytes.release(blob.span);
             self.renderer
                 .tell("destroy_blob", |r| r.destroy_blob(blob.handle));
         }

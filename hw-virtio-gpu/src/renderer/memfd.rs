@@ -151,6 +151,24 @@ impl MemfdRendererBuilder {
 }
 
 /// Holds the fences of a [`MemfdRenderer`] back, as a busy GPU does. May be used from any thread.
+///
+/// ```
+/// use hw_virtio_gpu::renderer::{Fence, FenceControl, FenceState, Generation, MemfdRenderer, Renderer, Timeline};
+/// use std::sync::{Arc, Mutex};
+///
+/// let control = Arc::new(FenceControl::default());
+/// let mut renderer = MemfdRenderer::builder().hold_fences(&control).build();
+/// let done = Arc::new(Mutex::new(Vec::new()));
+/// let sink = done.clone();
+/// renderer.connect(Arc::new(move |fence: Fence| sink.lock().unwrap().push(fence.id)));
+/// for id in 1..=3 {
+///     let fence = Fence { generation: Generation(0), timeline: Timeline::Device, id };
+///     assert_eq!(renderer.fence(fence), FenceState::Pending);
+/// }
+/// assert!(control.signal(Timeline::Device, 2), "and with it all before");
+/// assert_eq!(*done.lock().unwrap(), [2]);
+/// assert_eq!(control.pending().len(), 1);
+/// ```
 #[derive(Default)]
 pub struct FenceControl {
     state: Mutex<Held>,

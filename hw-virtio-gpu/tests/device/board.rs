@@ -1,12 +1,12 @@
 //! A board: RAM, ROM, one or more GPUs with a renderer that writes down what it is told, and whoever else holds memory.
 
 use super::driver::{Driver, LINUX, LONG};
-use hw_virtio_gpu::VirtioGpu;
 use hw_virtio_gpu::gpu::GpuConfig;
 use hw_virtio_gpu::renderer::{
     BlobHandle, BlobSpec, Fence, FenceSink, FenceState, MappedBlob, MemfdRenderer, Renderer,
     RendererError,
 };
+use hw_virtio_gpu::{VirtioGpu, VirtioGpuBuilder};
 use memory::{AddressSpace, Backing, Gpa, Intent, Offset, Pin, Priority, Region, RegionApi, Size};
 use qdev::{DeviceOps, EventFdLine};
 use qom::{Child, Container, Machine, MachineEvent, ObjectOps, Ref, Subscription};
@@ -185,6 +185,17 @@ impl Board {
 
     /// Plugs the `n`-th GPU.
     pub(crate) fn plug(&self, n: u64, config: GpuConfig, inner: MemfdRenderer) -> Slot {
+        self.plug_built(n, config, inner, |builder| builder)
+    }
+
+    /// The same, with a last word on how it is built.
+    pub(crate) fn plug_built(
+        &self,
+        n: u64,
+        config: GpuConfig,
+        inner: MemfdRenderer,
+        last: impl FnOnce(VirtioGpuBuilder) -> VirtioGpuBuilder,
+    ) -> Slot {
         let log = Arc::<Log>::default();
         let line = Arc::new(EventFdLine::new().unwrap());
         let watched = Watched {
@@ -193,13 +204,12 @@ impl Board {
             live: HashSet::new(),
             mapped: HashSet::new(),
         };
-        let gpu = VirtioGpu::builder()
+        let builder = VirtioGpu::builder()
             .config(config)
             .renderer(watched)
             .memory(&self.memory)
-            .line(line.clone())
-            .create(&self.machine)
-            .unwrap();
+            .line(line.clone());
+        let gpu = last(builder).create(&self.machine).unwrap();
         let name = format!("gpu{n}");
         self.machine.root().add_child(&name, &gpu).unwrap();
         let (regs, window) = (REGS + n * 0x1000, WINDOW + n * WINDOW_BYTES);

@@ -182,7 +182,63 @@ fn held_commands_are_limited() {
     assert_eq!(d.ask(unmap(2)), Response::Ok);
 }
 
-/// A device with the defect that the crate's design rules out for its own commands: it keeps a snapshot of memory across the event loop.
+/// The region of the first blob of the first GPU.
+fn blob_region(board: &Board) -> Child<memory::Region> {
+    let blob = board.machine.resolve("/machine/gpu0/blob[0]").unwrap();
+    blob.child_named("blob[0]").unwrap()
+}
+
+/// The defect that the design rules out, seeded: the suspended command itself keeps a snapshot of memory, and with it what it waits for.
+#[test]
+fn a_snapshot_kept_by_the_suspended_command_itself_is_named_as_the_gpus() {
+    for seeded in [false, true] {
+        let board = Board::new();
+        let slot = board.plug_built(0, config(), MemfdRenderer::builder().build(), |builder| {
+            if seeded {
+                builder.with_snapshots_kept_by_suspended_commands()
+            } else {
+                builder
+            }
+        });
+        let mut d = board.driver(0);
+        d.bring_up(LINUX);
+        d.mapped(1, 4096, 0);
+        let weak = blob_region(&board).downgrade();
+        let region = qom::layer::Target::pointer(&weak).unwrap();
+        let sent = d.send(unmap(1));
+        if !seeded {
+            assert_eq!(d.wait(sent).1, Response::Ok);
+            continue;
+        }
+        eventually("nothing else keeps the blob", || {
+            slot.gpu.counts().suspended_commands == 1
+                && board.machine.why_alive(&region).paths.len() <= 2
+        });
+        assert!(d.is_silent(sent), "the command waits for itself");
+        let error = board.machine.wait_finalized(&weak, SHORT).unwrap_err();
+        for text in [
+            error.to_string(),
+            board.machine.why_alive(&region).to_string(),
+        ] {
+            for part in [
+                "/machine/gpu0/blob[0]/blob[0]",
+                "snapshot by /machine/gpu0",
+                "snapshot of a view",
+                "shared.rs:",
+            ] {
+                assert!(text.contains(part), "no {part} in: {text}");
+            }
+        }
+        // A reset drops the command, and all goes.
+        d.bring_up(LINUX);
+        eventually("the blob ends", || slot.log.destroyed() == 1);
+        assert_eq!(slot.gpu.stats().dropped_commands, 1);
+        drop((slot, region));
+        board.close();
+    }
+}
+
+/// A device with a defect of the same kind in another place: it keeps a snapshot of memory across the event loop.
 struct Hoarder {
     device: Device,
     kept: Mutex<Option<Snapshot>>,
@@ -221,12 +277,7 @@ fn a_snapshot_kept_across_the_event_loop_holds_the_unmap_and_the_ledger_names_it
     board.machine.root().add_child("hoarder", &hoarder).unwrap();
     hoarder.realize().unwrap();
     d.mapped(1, 4096, 0);
-    let region: Child<memory::Region> = board
-        .machine
-        .resolve("/machine/gpu0/blob[0]")
-        .unwrap()
-        .child_named("blob[0]")
-        .unwrap();
+    let region = blob_region(&board);
     let region = qom::layer::Target::pointer(&region).unwrap();
     let line = hoarder.hoard(&board.memory);
 

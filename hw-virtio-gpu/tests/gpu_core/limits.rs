@@ -87,6 +87,31 @@ fn blob_bytes_are_bounded_and_blobs_of_before_a_reset_count() {
 }
 
 #[test]
+fn blobs_cost_whole_pages_and_give_back_what_they_cost() {
+    let mut world = world(Limits {
+        blob_bytes: 0x3000,
+        ..Limits::default()
+    });
+    world.blob(1, 1);
+    world.mapped(2, 0xfff, 0);
+    world.mapped(3, 1, 0x1000);
+    assert_eq!(world.gpu.counts().blob_bytes, 0x3000);
+    world.refused(host_blob(4, 1, 1), ErrorCode::OutOfMemory);
+    // By its reference's end, by an unmap and a reference's end, and by a reset: mapped and not.
+    world.ok(unref(1));
+    assert_eq!(world.gpu.counts().blob_bytes, 0x2000);
+    world.send(unref(2));
+    world.finalize(0);
+    assert_eq!(world.gpu.counts().blob_bytes, 0x1000);
+    world.blob(1, 0x1001);
+    assert_eq!(world.gpu.counts().blob_bytes, 0x3000);
+    world.reset();
+    assert_eq!(world.gpu.counts().blob_bytes, 0x1000);
+    world.finalize(0);
+    assert_eq!(world.gpu.counts().blob_bytes, 0);
+}
+
+#[test]
 fn backings_contexts_and_attachments_are_bounded() {
     let limits = Limits {
         backing_entries: 3,

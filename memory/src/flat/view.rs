@@ -93,10 +93,11 @@ impl<V> FlatView<V> {
     }
 
     /// The addresses of the range at `addr`, and its value: the hot path of guest accesses.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
+    #[inline(always)]
     pub fn get(&self, addr: u64) -> Option<(Span, &V)> {
-        let (span, entry) = self.map.get(addr)?;
-        Some((span, &entry.value))
+        let (span, entry) = self.map.find(addr)?;
+        Some((*span, &entry.value))
     }
 
     /// The range at `addr`, and its value.

@@ -71,6 +71,15 @@ impl HostMemory {
         self.writable
     }
 
+    /// The same bytes, said not to be writable.
+    #[inline]
+    pub fn read_only(self) -> HostMemory {
+        Self {
+            writable: false,
+            ..self
+        }
+    }
+
     /// `len` bytes from `offset` on; `None` where they are not all inside.
     #[inline]
     pub fn subrange(self, offset: u64, len: u64) -> Option<HostMemory> {

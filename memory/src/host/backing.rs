@@ -8,82 +8,24 @@
 // `Backing` stays mapped for that lifetime. That no Rust reference points into the bytes holds for mappings because nobody else
 // knows their addresses but through this module, and for foreign ranges because `foreign` demands it.
 
+mod error;
+
+pub use error::BackingError;
+
 use std::any::Any;
-use std::ffi::{CString, NulError};
+use std::ffi::CString;
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use thiserror::Error;
 
 use super::address::HostMemory;
 use super::bytes::VolatileBytes;
 use super::counter::{self, BackingCounter};
 use super::mapping::{self, CallError, Mapping, Source};
-
-/// Why there is no such backing.
-#[derive(Debug, Error)]
-pub enum BackingError {
-    /// A backing of no bytes: a region without bytes simply has no backing.
-    #[error("a backing of zero bytes was asked for")]
-    ZeroLength,
-    /// More bytes than a host address space can ever hold.
-    #[error("a backing of {len:#x} bytes was asked for, more than any host mapping spans")]
-    TooLong {
-        /// The length asked for, in bytes.
-        len: u64,
-    },
-    /// A slice that does not lie inside its backing.
-    #[error(
-        "a slice of {len:#x} bytes at {offset:#x} does not lie inside a backing of {size:#x} bytes"
-    )]
-    OutOfBounds {
-        /// Where the slice would start, in bytes.
-        offset: u64,
-        /// How long it would be, in bytes.
-        len: u64,
-        /// The length of the backing, in bytes.
-        size: u64,
-    },
-    /// A file offset that the host cannot map.
-    #[error("file offset {offset:#x} is not a multiple of {granule:#x}, the file's page size")]
-    MisalignedOffset {
-        /// The offset asked for, in bytes.
-        offset: u64,
-        /// What it must be a multiple of, in bytes.
-        granule: u64,
-    },
-    /// A regular file that ends before the window does; an access past its end would be a fault.
-    #[error(
-        "a window of {len:#x} bytes at {offset:#x} does not lie inside a file of {size:#x} bytes"
-    )]
-    FileTooShort {
-        /// Where the window would start, in bytes.
-        offset: u64,
-        /// How long it would be, in bytes.
-        len: u64,
-        /// The size of the file, in bytes.
-        size: u64,
-    },
-    /// A memory file's name with a zero byte in it.
-    #[error("the name of a memory file has a zero byte in it")]
-    Name(#[source] NulError),
-    /// The host refused.
-    #[error("{call} for a backing of {len:#x} bytes failed")]
-    Os {
-        /// The call that failed.
-        call: &'static str,
-        /// The length of the backing that was being made, in bytes.
-        len: u64,
-        /// What the host said.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// Bytes that a RAM region shows, apart from the region: shared by clones, gone with the last of them.
 ///
@@ -153,8 +95,9 @@ impl Backing {
     ///
     /// [`BackingError::ZeroLength`], [`BackingError::TooLong`], and [`BackingError::Os`] where the host refuses.
     pub fn anonymous(len: u64) -> Result<Backing, BackingError> {
-        let mapping = map(len, mapping::page_size(), &Source::Anonymous)?;
-        let range = HostMemory::new(mapping.start(), to_usize(len)?, true);
+        let what = || "anonymous memory".to_owned();
+        let mapping = map(len, mapping::page_size(), &Source::Anonymous, what)?;
+        let range = HostMemory::new(mapping.start(), to_usize(len, what)?, true);
         Ok(Self::whole(Owned::Anonymous { _mapping: mapping }, range))
     }
 
@@ -178,12 +121,13 @@ impl Backing {
     /// [`BackingError::ZeroLength`], [`BackingError::TooLong`], [`BackingError::Name`], and [`BackingError::Os`] where the host
     /// refuses (a name longer than 249 bytes, for one).
     pub fn memfd(name: &str, len: u64) -> Result<Backing, BackingError> {
+        let what = || format!("memory file `{name}`");
         let name = CString::new(name).map_err(BackingError::Name)?;
         // Before the file is made, so that the error is ours and not a strange one of `ftruncate`.
-        rounded(len, mapping::page_size())?;
-        let size = i64::try_from(len).map_err(|_| BackingError::TooLong { len })?;
+        rounded(len, mapping::page_size(), what)?;
+        let size = i64::try_from(len).map_err(|_| too_long(len, what))?;
         let fd = mapping::create_memfd(&name, size).map_err(os(len))?;
-        Self::map_file(fd, 0, len, true, mapping::page_size())
+        Self::map_file(fd, 0, len, true, mapping::page_size(), what)
     }
 
     /// A window of `len` bytes from `offset` on of a file (or of a device that can be mapped), shared with everybody who maps it.
@@ -203,9 +147,11 @@ impl Backing {
         writable: bool,
     ) -> Result<Backing, BackingError> {
         let fd = file.into();
+        let number = fd.as_raw_fd();
+        let what = || format!("a window at {offset:#x} of file descriptor {number}");
         let shape = mapping::file_shape(fd.as_fd()).map_err(os(len))?;
         let granule = shape.granule;
-        rounded(len, granule)?;
+        rounded(len, granule, what)?;
         if !offset.is_multiple_of(granule as u64) {
             return Err(BackingError::MisalignedOffset {
                 offset,
@@ -216,7 +162,7 @@ impl Backing {
             Some(size) if offset.checked_add(len).is_none_or(|end| end > size) => {
                 Err(BackingError::FileTooShort { offset, len, size })
             }
-            _ => Self::map_file(fd, offset, len, writable, granule),
+            _ => Self::map_file(fd, offset, len, writable, granule, what),
         }
     }
 
@@ -226,14 +172,15 @@ impl Backing {
         len: u64,
         writable: bool,
         granule: usize,
+        what: impl Fn() -> String,
     ) -> Result<Backing, BackingError> {
         let source = Source::File {
             fd: fd.as_fd(),
-            offset: i64::try_from(offset).map_err(|_| BackingError::TooLong { len })?,
+            offset: i64::try_from(offset).map_err(|_| too_long(len, &what))?,
             writable,
         };
-        let mapping = map(len, granule, &source)?;
-        let range = HostMemory::new(mapping.start(), to_usize(len)?, writable);
+        let mapping = map(len, granule, &source, &what)?;
+        let range = HostMemory::new(mapping.start(), to_usize(len, &what)?, writable);
         let owned = Owned::File {
             _mapping: mapping,
             fd,
@@ -313,10 +260,11 @@ impl Backing {
         writable: bool,
         keep: Box<dyn Any + Send + Sync>,
     ) -> Result<Backing, BackingError> {
-        rounded(len, 1)?;
-        let size = to_usize(len)?;
+        let what = || format!("foreign bytes at {ptr:p}");
+        rounded(len, 1, what)?;
+        let size = to_usize(len, what)?;
         if ptr.addr().get().checked_add(size).is_none() {
-            return Err(BackingError::TooLong { len });
+            return Err(too_long(len, what));
         }
         let range = HostMemory::new(ptr, size, writable);
         Ok(Self::whole(Owned::Foreign { _keep: keep }, range))
@@ -344,7 +292,11 @@ impl Backing {
     /// [`BackingError::ZeroLength`], and [`BackingError::OutOfBounds`] where they are not all inside.
     pub fn slice(&self, offset: u64, len: u64) -> Result<Backing, BackingError> {
         if len == 0 {
-            return Err(BackingError::ZeroLength);
+            let what = format!(
+                "a slice at {offset:#x} of a backing of {:#x} bytes",
+                self.len()
+            );
+            return Err(BackingError::ZeroLength { what });
         }
         match self.range.subrange(offset, len) {
             Some(range) => Ok(Backing {
@@ -448,20 +400,29 @@ fn contained(what: &str, f: impl FnOnce()) {
     }
 }
 
-fn to_usize(len: u64) -> Result<usize, BackingError> {
-    usize::try_from(len).map_err(|_| BackingError::TooLong { len })
+fn too_long(len: u64, what: impl Fn() -> String) -> BackingError {
+    BackingError::TooLong { what: what(), len }
 }
 
-/// What to map for `len` visible bytes.
-fn rounded(len: u64, granule: usize) -> Result<usize, BackingError> {
+fn to_usize(len: u64, what: impl Fn() -> String) -> Result<usize, BackingError> {
+    usize::try_from(len).map_err(|_| too_long(len, what))
+}
+
+/// What to map for `len` visible bytes of `what`.
+fn rounded(len: u64, granule: usize, what: impl Fn() -> String) -> Result<usize, BackingError> {
     if len == 0 {
-        return Err(BackingError::ZeroLength);
+        return Err(BackingError::ZeroLength { what: what() });
     }
-    mapping::round_up(to_usize(len)?, granule).ok_or(BackingError::TooLong { len })
+    mapping::round_up(to_usize(len, &what)?, granule).ok_or_else(|| too_long(len, what))
 }
 
-fn map(len: u64, granule: usize, source: &Source<'_>) -> Result<Mapping, BackingError> {
-    Mapping::new(rounded(len, granule)?, source).map_err(os(len))
+fn map(
+    len: u64,
+    granule: usize,
+    source: &Source<'_>,
+    what: impl Fn() -> String,
+) -> Result<Mapping, BackingError> {
+    Mapping::new(rounded(len, granule, what)?, source).map_err(os(len))
 }
 
 fn os(len: u64) -> impl FnOnce(CallError) -> BackingError {
@@ -552,13 +513,19 @@ mod tests {
         let (start, keeper) = Keeper::boxed(&released, false);
         // SAFETY: an empty range asks nothing of its bytes.
         let refused = unsafe { Backing::foreign(start, 0, keeper) };
-        assert!(matches!(refused, Err(BackingError::ZeroLength)));
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            format!("foreign bytes at {start:p}: zero bytes were asked for")
+        );
         assert_eq!(released.load(Ordering::Relaxed), 1);
         let end =
             NonNull::without_provenance(std::num::NonZero::new(usize::MAX - 7).expect("not null"));
         // SAFETY: a range that wraps is refused before anything is done with it.
         let refused = unsafe { Backing::foreign(end, 16, Box::new(())) };
-        assert!(matches!(refused, Err(BackingError::TooLong { len: 16 })));
+        assert!(matches!(
+            refused,
+            Err(BackingError::TooLong { len: 16, .. })
+        ));
     }
 
     /// A panic payload that panics when it is dropped.

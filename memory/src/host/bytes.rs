@@ -80,7 +80,16 @@ pub enum BytesError {
 /// # Ok::<(), memory::BackingError>(())
 /// ```
 ///
-/// They cannot outlive their lender, nor leave its thread:
+/// They cannot leave their thread (what lends them can), nor outlive their lender:
+///
+/// ```
+/// let ram = memory::Backing::anonymous(0x1000)?;
+/// let bytes = ram.bytes();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| ram.bytes().load_u8(0));
+/// });
+/// # Ok::<(), memory::BackingError>(())
+/// ```
 ///
 /// ```compile_fail,E0277
 /// let ram = memory::Backing::anonymous(0x1000)?;
@@ -88,6 +97,14 @@ pub enum BytesError {
 /// std::thread::scope(|scope| {
 ///     scope.spawn(move || bytes.load_u8(0));
 /// });
+/// # Ok::<(), memory::BackingError>(())
+/// ```
+///
+/// ```
+/// let ram = memory::Backing::anonymous(0x1000)?;
+/// let bytes = ram.bytes();
+/// bytes.load_u8(0);
+/// drop(ram);
 /// # Ok::<(), memory::BackingError>(())
 /// ```
 ///

@@ -47,7 +47,7 @@ impl Request<'_> {
     /// RAM in the range that begins `offset` before the address, up to the length.
     pub(super) fn find_ram<'v>(&self, leaf: &'v Leaf, offset: u64) -> Result<Found<'v>, MapError> {
         let not_ram = || self.not_ram();
-        let bytes = leaf.bytes().ok_or_else(not_ram)?;
+        let bytes = leaf.direct().ok_or_else(not_ram)?;
         if self.intent.writes() && !leaf.writes_directly() {
             return Err(self.not_ram());
         }

@@ -15,6 +15,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
 ///
 /// It survives the withdrawal of everybody concerned; the ledger counts it, and names it while it records.
+///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// use memory::Intent;
+/// use qom::ObjectOps;
+///
+/// let pin = space.pin(machine.root(), Gpa(0x4010), 4, Intent::Write)?;
+/// ram.unparent()?;                                          // the guest finds a hole from here on
+/// let io = std::thread::spawn(move || {
+///     pin.bytes().write(0, b"done").unwrap();               // and the I/O in flight its bytes
+///     pin.bytes().load_u32(0)
+/// });
+/// assert_eq!(io.join().unwrap(), Some(u32::from_ne_bytes(*b"done")));
+/// machine.quiesce(std::time::Duration::from_secs(10))?;
+/// assert!(ram.get().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Pin {
     backing: Backing,
     read_only: bool,

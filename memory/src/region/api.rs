@@ -41,6 +41,26 @@ impl RegionTarget for Region {
 /// one is open in this thread ([`transaction`](crate::transaction())).
 ///
 /// A withdrawn region refuses new edges; taking it out of its container and setting its attributes is Ok and does nothing.
+///
+/// ```
+/// # use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
+/// # let machine = qom::Machine::new("doc");
+/// # let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// # let ram = Region::ram("ram", Backing::anonymous(0x1000)?).create(machine.root())?;
+/// # system.add_subregion(Offset(0x4000), &ram, Priority(0))?;
+/// # let space = AddressSpace::open(machine.root(), "memory", &system)?;
+/// assert_eq!(ram.info()?.address, Offset(0x4000));
+/// ram.set_readonly(true)?;
+/// assert!(space.store::<u8>(Gpa(0x4000), 1, Attrs::default()).is_err());
+/// memory::transaction(&machine, |_| {                       // seen together
+///     ram.set_readonly(false)?;
+///     ram.set_address(Offset(0x8000))
+/// })??;
+/// space.store::<u8>(Gpa(0x8000), 1, Attrs::default())?;
+/// system.del_subregion(&ram)?;
+/// assert!(system.del_subregion(&ram).is_err(), "it is not there any more");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait RegionApi: RegionTarget {
     /// Puts `sub` at `offset` in this region. Among siblings that overlap, the higher priority wins, then the later one.
     ///

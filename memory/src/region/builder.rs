@@ -9,15 +9,29 @@ use crate::topology::{Kind, RegionSpec};
 use crate::transaction;
 use qom::layer::{Pointer, Target, create_with, machine_of};
 use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
+use std::sync::Arc;
 
 /// A region that is about to be made.
+///
+/// ```
+/// use memory::{Backing, Region, RegionApi, Size};
+/// let machine = qom::Machine::new("doc");
+/// // The bytes end before the region does: an access beyond them is a decode error.
+/// let pmem = Region::ram("pmem", Backing::anonymous(0x1000)?)
+///     .size(Size::new(0x4000))
+///     .nonvolatile(true)
+///     .create(machine.root())?;
+/// assert_eq!(pmem.get()?.object().path().as_deref(), Some("/machine/pmem[0]"));
+/// assert!(pmem.info()?.nonvolatile);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct RegionBuilder {
     name: String,
     kind: RegionKind,
     spec: RegionSpec,
     backing: Option<Backing>,
-    ops: Option<Box<dyn ErasedOps>>,
+    ops: Option<Arc<dyn ErasedOps>>,
     rules: AccessRules,
     reentrant: bool,
     target: Option<(Result<Pointer, Gone>, Offset)>,
@@ -62,7 +76,7 @@ impl RegionBuilder {
         if let Kind::Container { terminates } = &mut self.spec.kind {
             *terminates = true;
         }
-        self.ops = Some(Box::new(ops));
+        self.ops = Some(Arc::new(ops));
         self
     }
 

@@ -10,6 +10,43 @@ use qom::{Object, ObjectImpl, ObjectType};
 /// unrealize: the device synchronises with a lock of its own. A callback may change the memory map at once, and may not wait.
 /// A panic in a callback is reported and answered with a device error.
 ///
+/// Types do not prevent what an author does on purpose: an implementation written by hand, generic over a closure, can be given one that
+/// captures a [`Ref`](qom::Ref) of the owner. The owner then keeps itself until it is unparented *and* that handle is dropped, which nobody will do;
+/// `why_alive` names it. [`FnOps`] leaves no room for it.
+///
+/// ```
+/// use memory::{Access, AddressSpace, Attrs, Gpa, MemTxError, Region, RegionOps, Size};
+/// use qom::{Init, Machine, ObjectImpl, ObjectOps, RootObject};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// struct Latch { object: RootObject, value: AtomicU64 }
+/// qom::object_type! { Latch("doc-latch") { object: RootObject } }
+/// impl ObjectImpl for Latch {
+///     fn init(cx: &mut Init<'_>) -> Self { Self { object: cx.parent(), value: AtomicU64::new(0) } }
+/// }
+/// /// Holds nothing: the latch is handed in.
+/// struct Regs;
+/// impl RegionOps for Regs {
+///     type Owner = Latch;
+///     fn read(&self, latch: &Latch, _: Access) -> Result<u64, MemTxError> { Ok(latch.value.load(Relaxed)) }
+///     fn write(&self, latch: &Latch, _: Access, value: u64) -> Result<(), MemTxError> {
+///         latch.value.store(value, Relaxed);
+///         Ok(())
+///     }
+///     fn accepts(&self, _: &Latch, access: Access, _is_write: bool) -> bool { access.size == 4 }
+/// }
+///
+/// let machine = Machine::new("doc");
+/// let latch = machine.create::<Latch>()?;
+/// machine.root().add_child("latch", &latch)?;
+/// let regs = Region::io("regs", Size::new(8), Regs).create(&latch)?;
+/// let space = AddressSpace::open(machine.root(), "memory", &regs)?;
+/// space.store::<u32>(Gpa(4), 7, Attrs::default())?;
+/// assert_eq!(latch.value.load(Relaxed), 7);
+/// assert!(space.load::<u16>(Gpa(0), Attrs::default()).is_err(), "not accepted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Source: QEMU's `MemoryRegionOps` with attributes.
 pub trait RegionOps: Send + Sync + 'static {
     /// The type of the objects that may own such a region.
@@ -46,9 +83,21 @@ pub trait RegionOps: Send + Sync + 'static {
 /// # let _ = ops;
 /// ```
 ///
-/// A closure that captures a handle of the owner does not fit, which is the point:
+/// A closure that captures a handle of the owner does not fit, which is the point; the owner comes as an argument:
 ///
-/// ```compile_fail
+/// ```
+/// use memory::FnOps;
+/// use qom::{Container, Ref};
+///
+/// fn ops(owner: Ref<Container>) -> FnOps<Container> {
+///     FnOps {
+///         read: move |owner, access| { let _ = &owner; Ok(access.offset) },
+///         write: |_owner, _access, _value| Ok(()),
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
 /// use memory::FnOps;
 /// use qom::{Container, Ref};
 ///
@@ -77,7 +126,11 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
 }
 
 /// [`RegionOps`] without the owner's type.
+///
+/// `whole_read` and `whole_write` are for an access that is one call: they ask for the veto as well, and are `None` where there is one.
 pub(crate) trait ErasedOps: Send + Sync {
+    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)>;
+    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx>;
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx);
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx;
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool;
@@ -86,6 +139,30 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
+    #[inline]
+    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)> {
+        let owner = owner.instance::<T::Owner>()?;
+        if !RegionOps::accepts(self, owner, access, false) {
+            return None;
+        }
+        Some(match RegionOps::read(self, owner, access) {
+            Ok(value) => (value, MemTx::OK),
+            Err(error) => (0, error.result()),
+        })
+    }
+
+    #[inline]
+    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx> {
+        let owner = owner.instance::<T::Owner>()?;
+        if !RegionOps::accepts(self, owner, access, true) {
+            return None;
+        }
+        Some(match RegionOps::write(self, owner, access, value) {
+            Ok(()) => MemTx::OK,
+            Err(error) => error.result(),
+        })
+    }
+
     #[inline]
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx) {
         match owner

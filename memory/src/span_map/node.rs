@@ -1,9 +1,9 @@
-//! The nodes of a span map, and the search within one.
+//! The nodes of a span map.
 
 use std::array;
-use std::hint::select_unpredictable;
 use std::sync::Arc;
 
+use super::keys::Keys;
 use crate::addr::Span;
 
 /// A leaf holds at most this many entries. A change copies a leaf with its values, so it is short.
@@ -16,18 +16,14 @@ pub(super) enum Node<V> {
     Branch(Arc<Branch<V>>),
 }
 
-/// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` is a power of two.
-#[derive(Clone)]
-struct Keys<const N: usize>([u64; N]);
-
 pub(super) struct Leaf<V> {
-    keys: Keys<LEAF>,
-    slots: [Option<(u64, V)>; LEAF],
+    keys: Keys<LEAF, { 2 * LEAF }>,
+    slots: [Option<(Span, V)>; LEAF],
     len: usize,
 }
 
 pub(super) struct Branch<V> {
-    keys: Keys<BRANCH>,
+    keys: Keys<BRANCH, { 2 * BRANCH }>,
     children: [Option<Node<V>>; BRANCH],
     len: usize,
     /// How many spans are below.
@@ -43,35 +39,15 @@ impl<V> Clone for Node<V> {
     }
 }
 
-impl<const N: usize> Keys<N> {
-    const NONE: Self = Self([u64::MAX; N]);
-
-    /// The last key that is not above `addr`, as an index; 0 also where the first is above it. For
-    /// `u64::MAX` it may be behind the used ones.
-    ///
-    /// Compares and conditional moves only: a branch here would be guessed wrong half of the time.
-    #[inline]
-    fn last_not_above(&self, addr: u64) -> usize {
-        let mut at = 0;
-        let mut step = N / 2;
-        while step > 0 {
-            at = select_unpredictable(self.0[at | step] <= addr, at | step, at);
-            step /= 2;
-        }
-        at
-    }
-}
-
 impl<V> Leaf<V> {
     pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Arc<Self> {
-        let mut keys = Keys::NONE;
         let mut slots = array::from_fn(|_| None);
         let mut len = 0;
-        for ((key, slot), (span, value)) in keys.0.iter_mut().zip(&mut slots).zip(entries) {
-            *key = span.first();
-            *slot = Some((span.last(), value));
+        let keys = Keys::new(slots.iter_mut().zip(entries).map(|(slot, (span, value))| {
+            *slot = Some((span, value));
             len += 1;
-        }
+            span.first()
+        }));
         Arc::new(Self { keys, slots, len })
     }
 
@@ -92,42 +68,36 @@ impl<V> Leaf<V> {
 
     /// How many entries begin at or before `addr`.
     pub(super) fn last_beginning(&self, addr: u64) -> usize {
-        (self.keys.last_not_above(addr) + usize::from(self.keys.0[0] <= addr)).min(self.len)
+        (self.keys.last_not_above(addr) + usize::from(self.keys.at(0) <= addr)).min(self.len)
     }
 
     #[inline]
     pub(super) fn entry(&self, at: usize) -> Option<(Span, &V)> {
-        let (last, value) = self.slots.get(at)?.as_ref()?;
-        Some((Span::new(self.keys.0[at], *last)?, value))
+        let (span, value) = self.slots.get(at)?.as_ref()?;
+        Some((*span, value))
     }
 
     /// The entry that contains `addr`, which is not `u64::MAX`.
     #[inline]
-    pub(super) fn get(&self, addr: u64) -> Option<(Span, &V)> {
-        let at = self.keys.last_not_above(addr);
-        let first = self.keys.0[at];
-        let (last, value) = self.slots[at].as_ref()?;
-        if first <= addr && addr <= *last {
-            Some((Span::ordered(first, *last), value))
-        } else {
-            None
-        }
+    pub(super) fn find(&self, addr: u64) -> Option<&(Span, V)> {
+        let entry = self.slots[self.keys.find(addr)].as_ref()?;
+        entry.0.contains(addr).then_some(entry)
     }
 }
 
 impl<V> Branch<V> {
     /// A branch over up to [`BRANCH`] nodes that are not empty, of one height, in order.
     pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Arc<Self> {
-        let mut keys = Keys::NONE;
         let mut children = array::from_fn(|_| None);
         let mut len = 0;
         let mut spans = 0;
-        for ((key, child), node) in keys.0.iter_mut().zip(&mut children).zip(nodes) {
-            *key = node.first();
+        let keys = Keys::new(children.iter_mut().zip(nodes).map(|(child, node)| {
+            let first = node.first();
             spans += node.spans();
             *child = Some(node);
             len += 1;
-        }
+            first
+        }));
         Arc::new(Self {
             keys,
             children,
@@ -152,7 +122,7 @@ impl<V> Branch<V> {
     /// The child that contains `addr`, which is not `u64::MAX`, if any does.
     #[inline]
     pub(super) fn child_for(&self, addr: u64) -> Option<&Node<V>> {
-        self.children[self.keys.last_not_above(addr)].as_ref()
+        self.children[self.keys.find(addr)].as_ref()
     }
 }
 
@@ -160,8 +130,8 @@ impl<V> Node<V> {
     /// The first address of the first entry below.
     pub(super) fn first(&self) -> u64 {
         match self {
-            Self::Leaf(leaf) => leaf.keys.0[0],
-            Self::Branch(branch) => branch.keys.0[0],
+            Self::Leaf(leaf) => leaf.keys.at(0),
+            Self::Branch(branch) => branch.keys.at(0),
         }
     }
 
@@ -186,6 +156,21 @@ impl<V> Node<V> {
             (Self::Leaf(one), Self::Leaf(other)) => Arc::ptr_eq(one, other),
             (Self::Branch(one), Self::Branch(other)) => Arc::ptr_eq(one, other),
             _ => false,
+        }
+    }
+
+    /// The entry that contains the last address of all: one that most lookups are not for, and that no key is above.
+    #[cold]
+    pub(super) fn last_of_all(&self) -> Option<&(Span, V)> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Branch(branch) => node = branch.child(branch.len - 1)?,
+                Self::Leaf(leaf) => {
+                    let entry = leaf.slots.get(leaf.len - 1)?.as_ref()?;
+                    return (entry.0.last() == u64::MAX).then_some(entry);
+                }
+            }
         }
     }
 

@@ -40,6 +40,18 @@ use crate::protocol::PointerCell;
 ///
 /// What was loaded does not outlive the guard:
 ///
+/// ```
+/// use std::sync::Arc;
+/// use qom_grace::{Domain, DomainConfig, Published};
+///
+/// let domain = Domain::new(DomainConfig::default(), Arc::new(drop));
+/// let map = Published::new(&domain, Arc::new(vec!["ram"]));
+/// let guard = domain.enter();
+/// let before = map.load(&guard);
+/// assert_eq!(before.len(), 1);
+/// drop(guard);
+/// ```
+///
 /// ```compile_fail,E0505
 /// use std::sync::Arc;
 /// use qom_grace::{Domain, DomainConfig, Published};

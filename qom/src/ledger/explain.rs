@@ -6,6 +6,21 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 /// The answer to "why is this object alive?".
+///
+/// ```
+/// use qom::{Container, Machine, ObjectOps};
+/// let machine = Machine::builder("doc").recording(true).build();
+/// let (slot, user) = (machine.create::<Container>()?, machine.create::<Container>()?);
+/// machine.root().add_child("slot", &slot)?;
+/// machine.root().add_child("user", &user)?;
+/// user.set_link("seat", &slot)?;
+/// slot.unparent()?;
+/// let why = machine.why_alive(slot.object());
+/// assert!(why.is_alive());
+/// let text = why.to_string();                   // the link, and the handle with its place in the source
+/// assert!(text.contains("/machine/user") && text.contains("user handle"), "{text}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhyAlive {
     /// The object asked about.

@@ -49,6 +49,23 @@ pub struct GraphEdge {
 }
 
 /// Who keeps whom alive in a machine, at one moment.
+///
+/// ```
+/// use qom::{Container, Machine, ObjectOps};
+/// let machine = Machine::builder("doc").recording(true).build();
+/// let (a, b) = (machine.create::<Container>()?, machine.create::<Container>()?);
+/// machine.root().add_child("a", &a)?;
+/// machine.root().add_child("b", &b)?;
+/// a.set_link("peer", &b)?;
+/// b.set_link("peer", &a)?;
+/// let graph = machine.reference_graph();
+/// let at = |object: &qom::Object| graph.find(object.id()).expect("it lives");
+/// let (a, b) = (at(a.object()), at(b.object()));
+/// assert!(graph.edges.iter().any(|e| (e.from, e.to) == (a, b)));
+/// assert_eq!(graph.cycles().len(), 1, "strong both ways");
+/// assert!(graph.to_dot().starts_with("digraph"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
     /// The nodes.

@@ -134,7 +134,7 @@ fn every_refusal_names_both_parties() {
     b.unparent().unwrap();
     assert_eq!(
         words(b.add_child("x", &loose)),
-        format!("/machine/b (withdrawn) is withdrawn and takes no `{loose_name}`")
+        format!("/machine/b (withdrawn) is withdrawn and takes no `x` ({loose_name})")
     );
     assert_eq!(
         words(a.add_child("x", &b)),

@@ -1,7 +1,7 @@
 //! Plays recordings to an engine and compares everything it does with them.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::engine::{Commit, Engine};
 use super::file;
@@ -15,11 +15,15 @@ pub struct Report {
     pub checked: usize,
     /// Those that came out differently, and the first difference of each.
     pub differing: Vec<Difference>,
+    /// Files and recordings that could not be read, and so were not played.
+    pub unreadable: Vec<ReadError>,
 }
 
 /// The first difference of one recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
+    /// In which file.
+    pub file: PathBuf,
     /// Of which recording.
     pub line: String,
     /// What it is.
@@ -31,6 +35,7 @@ impl Report {
     pub fn extend(&mut self, other: Self) {
         self.checked += other.checked;
         self.differing.extend(other.differing);
+        self.unreadable.extend(other.unreadable);
     }
 }
 
@@ -43,23 +48,51 @@ impl fmt::Display for Report {
             self.differing.len()
         )?;
         if let Some(first) = self.differing.first() {
-            write!(f, "\nfirst difference, line {}: {}", first.line, first.what)?;
+            let Difference { file, line, what } = first;
+            write!(
+                f,
+                "\nfirst difference, {}, line {line}: {what}",
+                file.display()
+            )?;
+        }
+        for error in &self.unreadable {
+            write!(f, "\nnot read: {error}")?;
         }
         Ok(())
     }
 }
 
-/// Checks every recording of a file.
+/// Checks every recording of every file. What cannot be read is in the report, and the rest is checked all the same.
+pub fn check_files<E: Engine>(paths: &[PathBuf]) -> Report {
+    let mut report = Report::default();
+    for path in paths {
+        match check_file::<E>(path) {
+            Ok(one) => report.extend(one),
+            Err(error) => report.unreadable.push(error),
+        }
+    }
+    report
+}
+
+/// Checks every recording of a file that can be read; the others are in the report.
 ///
 /// # Errors
 ///
 /// Where the file cannot be read.
 pub fn check_file<E: Engine>(path: &Path) -> Result<Report, ReadError> {
     let mut report = Report::default();
-    for line in file::read(path)? {
+    for line in file::read_each(path)? {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => {
+                report.unreadable.push(error);
+                continue;
+            }
+        };
         report.checked += 1;
         if let Err(what) = check_line::<E>(&line) {
             report.differing.push(Difference {
+                file: path.to_owned(),
                 line: line.name,
                 what,
             });

@@ -10,12 +10,21 @@ use serde_json::Value;
 use super::line::{Line, ReadError};
 use super::script;
 
-/// Every recording of a file. A list is one of hand-checked scripts; otherwise each line is a recording.
+/// Every recording of a file.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, or is not of that form; says where.
+/// As [`read_each`]; and where a recording is not of the form it should have.
 pub fn read(path: &Path) -> Result<Vec<Line>, ReadError> {
+    read_each(path)?.into_iter().collect()
+}
+
+/// Every recording of a file, or why it cannot be read and where it is. A list is one of hand-checked scripts; otherwise each line is a recording.
+///
+/// # Errors
+///
+/// Where the file as a whole cannot be read.
+pub fn read_each(path: &Path) -> Result<Vec<Result<Line, ReadError>>, ReadError> {
     let place = |error: &dyn std::fmt::Display| ReadError(format!("{}: {error}", path.display()));
     let bytes = fs::read(path).map_err(|error| place(&error))?;
     let text = if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -29,19 +38,18 @@ pub fn read(path: &Path) -> Result<Vec<Line>, ReadError> {
     };
     if text.trim_start().starts_with('[') {
         let list: Vec<Value> = serde_json::from_str(&text).map_err(|error| place(&error))?;
-        let lines: Result<_, _> = list.iter().map(script::from_json).collect();
-        return lines.map_err(|error| place(&error));
+        let one = |value| script::from_json(value).map_err(|error| place(&error));
+        return Ok(list.iter().map(one).collect());
     }
-    let mut lines = Vec::new();
-    for (number, line) in (1..)
+    let lines = (1..)
         .zip(text.lines())
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
+        .filter(|(_, line)| !line.trim().is_empty());
+    let one = |(number, line): (usize, &str)| {
         let at = |error: &dyn std::fmt::Display| {
             ReadError(format!("{}:{number}: {error}", path.display()))
         };
         let value: Value = serde_json::from_str(line).map_err(|error| at(&error))?;
-        lines.push(Line::from_json(&value).map_err(|error| at(&error))?);
-    }
-    Ok(lines)
+        Line::from_json(&value).map_err(|error| at(&error))
+    };
+    Ok(lines.map(one).collect())
 }

@@ -254,16 +254,18 @@ impl Card {
     fn unplug_inside(&self, wiring: &Wiring) {
         let gone = gone_with(&wiring.world, wiring.slot, wiring.generation);
         let before = is_withdrawn(self);
-        match ObjectOps::unparent(self) {
-            // A device without a parent stays where it is.
-            Ok(_) if before || !is_withdrawn(self) => {}
-            Ok(_) => {
+        let first = ObjectOps::unparent(self);
+        // A device without a parent stays where it is. Where its last handle is being dropped since, the second call overtakes that.
+        let is_ours = !before && is_withdrawn(self);
+        match first.and_then(|_| ObjectOps::unparent(self)) {
+            Ok(_) if is_ours => {
                 for (place, generation) in gone {
                     wiring
                         .world
                         .bury_all(place, generation, "unparented in a callback");
                 }
             }
+            Ok(_) => {}
             Err(error) => wiring.world.failed("unparent in a callback", error),
         }
         wiring.world.tally.did(Op::UnplugInside);

@@ -179,10 +179,10 @@ impl Thread<'_> {
                 self.board.tally().check(here == Some(Ok(generation)), || {
                     format!("the mapping at {addr:#x} of generation {generation} has {here:?}")
                 });
-                let gone = self.board.world.was_buried_at(addr, generation, began);
-                let stale = generation != 0 && gone && !one.mapping.is_bounced();
+                let gone = self.board.world.withdrawn_at(addr, generation, began);
+                let stale = generation != 0 && gone.is_some() && !one.mapping.is_bounced();
                 self.board.tally().check(!stale, || {
-                    format!("a mapping at {addr:#x} gives bytes of generation {generation}, which was withdrawn before")
+                    format!("a mapping at {addr:#x} gives bytes of generation {generation}, which was withdrawn before: {gone:?}")
                 });
                 if bytes.is_writable() && !one.mapping.is_bounced() {
                     let kind = self.random.byte();

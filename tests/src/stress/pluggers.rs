@@ -8,6 +8,7 @@ use super::board::{Board, LONG};
 use super::card::{Card, Wiring, gone_with, register};
 use super::tally::Op;
 use super::words::{ALIAS_BYTES, ALIAS_OFFSET, BLOBS, Place, SLOTS, alias_at, slot_at};
+use super::world::TAKEN_OUT;
 use crate::random::Random;
 
 type Failure = Box<dyn std::error::Error>;
@@ -76,6 +77,30 @@ impl Thread<'_> {
         let board = self.board;
         let generation = board.world.fresh(Place::card(slot));
         let card: Ref<Card> = board.machine.create()?;
+        let plugged = self.plug_card(slot, generation, &card);
+        if plugged.is_err()
+            && let Ok(ticket) = ObjectOps::unparent(&card)
+        {
+            // A reader that has unplugged it meanwhile may still be at it: the slot is used again once that is through.
+            let _ = ticket.wait(LONG);
+        }
+        // A device without a parent goes with this handle, unless it is kept.
+        let mut plugged = plugged?;
+        if let Some(plugged) = &mut plugged
+            && (self.random.chance(50) || !plugged.has_parent)
+        {
+            plugged.kept = Some(card);
+        }
+        Ok(plugged)
+    }
+
+    fn plug_card(
+        &mut self,
+        slot: u8,
+        generation: u32,
+        card: &Ref<Card>,
+    ) -> Result<Option<Plugged>, Failure> {
+        let board = self.board;
         let fails = self.random.chance(8);
         card.wire(Wiring {
             slot,
@@ -87,7 +112,7 @@ impl Thread<'_> {
         })?;
         let name = format!("card-{slot}-{generation}");
         if fails {
-            self.fail(slot, &name, &card, generation)?;
+            self.fail(slot, &name, card, generation)?;
             return Ok(None);
         }
         let at = Offset(slot_at(slot, self.random.below(2)));
@@ -110,7 +135,7 @@ impl Thread<'_> {
                 board
                     .root
                     .add_child(&format!("bus-{slot}-{generation}"), &bus)?;
-                bus.add_child(&name, &card)?;
+                bus.add_child(&name, card)?;
                 plugged.bus = Some(bus);
                 card.realize()?;
                 board
@@ -127,7 +152,7 @@ impl Thread<'_> {
                     .map_err(Failure::from)
             }
             3 => {
-                board.root.add_child(&name, &card)?;
+                board.root.add_child(&name, card)?;
                 board.system.add_subregion(at, card.bar(), Priority(0))?;
                 match card.realize() {
                     Err(RealizeError::Withdrawn { .. }) => Ok(()),
@@ -135,7 +160,7 @@ impl Thread<'_> {
                 }
             }
             _ => {
-                board.root.add_child(&name, &card)?;
+                board.root.add_child(&name, card)?;
                 card.realize()?;
                 board
                     .system
@@ -163,9 +188,6 @@ impl Thread<'_> {
                 board.system.add_subregion(at, alias, Priority(0))?;
             }
             plugged.alias = alias;
-        }
-        if self.random.chance(50) || !plugged.has_parent {
-            plugged.kept = Some(card);
         }
         Ok(Some(plugged))
     }
@@ -200,14 +222,18 @@ impl Thread<'_> {
             );
         }
         // It may have been reached meanwhile.
-        for (place, generation) in gone_with(&board.world, slot, generation) {
-            board
-                .world
-                .bury_all(place, generation, "a realize that failed");
+        let gone = gone_with(&board.world, slot, generation);
+        for &(place, generation) in &gone {
+            board.world.bury_all(place, generation, TAKEN_OUT);
         }
         board.check_hole(slot);
         if has_parent {
             ObjectOps::unparent(card)?;
+            for (place, generation) in gone {
+                board
+                    .world
+                    .bury(place, generation, "unparented after a realize that failed");
+            }
         }
         self.did(Op::RealizeFailed);
         Ok(())

@@ -12,6 +12,9 @@ use qom::{MachineEvent, ObjectId};
 use super::tally::{Op, Tally};
 use super::words::{Place, expected, generation_at};
 
+/// How what a failed realize leaves has ended: it is in no container, but neither it nor its device is withdrawn yet.
+pub const TAKEN_OUT: &str = "a realize that failed";
+
 /// The shared facts of one machine.
 #[derive(Debug)]
 pub struct World {
@@ -74,15 +77,18 @@ impl World {
     pub fn bury(&self, place: Place, generation: u32, how: &'static str) {
         let key = (place.0, generation);
         let mut graves = self.graves.lock();
-        graves.entry(key).or_insert_with(|| {
-            // ORDERING: AcqRel pairs with the Acquire in `now`: whoever reads a later time begins its access after the withdrawal returned.
-            (self.clock.fetch_add(1, Ordering::AcqRel), how)
-        });
+        // ORDERING: AcqRel pairs with the Acquire in `now`: whoever reads a later time begins its access after the withdrawal returned.
+        let grave = || (self.clock.fetch_add(1, Ordering::AcqRel), how);
+        let (_, known) = graves.entry(key).or_insert_with(grave);
+        if *known == TAKEN_OUT && how != TAKEN_OUT {
+            graves.insert(key, grave());
+        }
         drop(graves);
         self.buried[usize::from(place.0)].fetch_max(generation, Ordering::AcqRel);
     }
 
-    /// Says the same of a generation and of all before it: where their device has gone, none of them is on its way out any more.
+    /// Says the same of a generation and of all before it: where their device has gone, none of them is on its way out any more,
+    /// and none is plugged before its forerunner has gone.
     pub fn bury_all(&self, place: Place, generation: u32, how: &'static str) {
         let known = self.floors.lock().insert(place.0, generation).unwrap_or(0);
         for one in known.min(generation)..generation {
@@ -108,9 +114,12 @@ impl World {
                 .is_some_and(|(buried, _)| *buried < time)
     }
 
-    /// The same, for what an address shows.
-    pub fn was_buried_at(&self, addr: u64, generation: u32, time: u32) -> bool {
-        expected(addr).is_some_and(|(place, _)| self.was_buried(place, generation, time))
+    /// How what an address shows was withdrawn before `time`. Not where it was only taken out: a mapping goes on then.
+    pub fn withdrawn_at(&self, addr: u64, generation: u32, time: u32) -> Option<&'static str> {
+        let (place, _) = expected(addr)?;
+        let graves = self.graves.lock();
+        let (buried, how) = graves.get(&(place.0, generation))?;
+        (*buried < time && *how != TAKEN_OUT).then_some(*how)
     }
 
     /// Checks a word that was read at `addr` by an access that began at `time`.

@@ -10,6 +10,8 @@ const PAGES_DRAWN: u8 = 12;
 pub(crate) enum Kind {
     Io,
     Ram,
+    /// RAM whose bytes the caller lends.
+    Lent,
     Box,
 }
 
@@ -82,6 +84,7 @@ pub(crate) enum Op {
         panics: bool,
     },
     CloseListener(u8),
+    ForgetListener(u8),
     Snapshot(u8),
     DropSnapshot(u8),
     Link {
@@ -101,17 +104,28 @@ pub(crate) enum Op {
         point: Point,
         victim: u8,
     },
+    /// `bomb`: what it panics with panics in its turn when it is dropped.
     PanicAt {
         owner: u8,
         point: Point,
+        bomb: bool,
     },
+    /// Open a handle in the owner's name.
+    Open(u8),
     DropHandle(u8),
+    /// Have a listener on the system drop the handle, at its first or at its last call.
+    DropInListener {
+        owner: u8,
+        late: bool,
+    },
     Enter(u8),
     Park {
         reader: u8,
         page: u8,
     },
     Leave(u8),
+    /// Write to a page, beside its tag.
+    Store(u8),
     Probe,
     Quiesce,
 }
@@ -123,6 +137,13 @@ pub(crate) fn point() -> impl Strategy<Value = Point> {
         Point::Unparent,
         Point::Finalize,
         Point::Read,
+        Point::Write,
+        Point::Drop,
+        Point::Close,
+        Point::CloseDrop,
+        Point::OpsDrop,
+        Point::Keeper,
+        Point::BytesGone,
     ])
 }
 
@@ -138,7 +159,7 @@ pub(crate) fn how() -> impl Strategy<Value = How> {
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let kind = prop_oneof![3 => Just(Kind::Io), 4 => Just(Kind::Ram), 3 => Just(Kind::Box)];
+    let kind = prop_oneof![3 => Just(Kind::Io), 3 => Just(Kind::Ram), 2 => Just(Kind::Lent), 3 => Just(Kind::Box)];
     let i = any::<u8>;
     let page = || 0..PAGES_DRAWN;
     let making = prop_oneof![
@@ -166,7 +187,10 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (i(), i(), prop::bool::weighted(0.3))
             .prop_map(|(holder, space, panics)| Op::Listen { holder, space, panics }),
         1 => i().prop_map(Op::CloseListener),
+        1 => i().prop_map(Op::ForgetListener),
+        3 => i().prop_map(Op::Open),
         1 => i().prop_map(Op::Snapshot),
+        1 => i().prop_map(Op::DropSnapshot),
         1 => i().prop_map(Op::DropSnapshot),
         1 => (i(), i()).prop_map(|(from, to)| Op::Link { from, to }),
     ];
@@ -177,13 +201,16 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => i().prop_map(Op::UnparentRegion),
         2 => (i(), point(), i())
             .prop_map(|(owner, point, victim)| Op::Arm { owner, point, victim }),
-        2 => (i(), point()).prop_map(|(owner, point)| Op::PanicAt { owner, point }),
+        4 => (i(), point(), prop::bool::weighted(0.2))
+            .prop_map(|(owner, point, bomb)| Op::PanicAt { owner, point, bomb }),
         3 => i().prop_map(Op::DropHandle),
+        2 => (i(), any::<bool>()).prop_map(|(owner, late)| Op::DropInListener { owner, late }),
     ];
     let looking = prop_oneof![
         2 => i().prop_map(Op::Enter),
         2 => (i(), page()).prop_map(|(reader, page)| Op::Park { reader, page }),
         2 => i().prop_map(Op::Leave),
+        3 => page().prop_map(Op::Store),
         4 => Just(Op::Probe),
         2 => Just(Op::Quiesce),
     ];
@@ -194,7 +221,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
 pub(crate) type First = (bool, Vec<(Kind, u8)>);
 
 pub(crate) fn first() -> impl Strategy<Value = First> {
-    let kind = prop_oneof![4 => Just(Kind::Io), 5 => Just(Kind::Ram), 2 => Just(Kind::Box)];
+    let kind = prop_oneof![4 => Just(Kind::Io), 3 => Just(Kind::Ram), 2 => Just(Kind::Lent), 2 => Just(Kind::Box)];
     (
         any::<bool>(),
         prop::collection::vec((kind, 0..PAGES_DRAWN), 1..5),

@@ -22,6 +22,7 @@ const ORDER: &[(&str, &str)] = &[
     ("hw-virtio-gpu", "hw-virtio-gpu"),
     ("holdfast-examples", "examples"),
     ("holdfast-tests", "tests"),
+    ("holdfast-bench", "tests/bench"),
 ];
 
 /// The crate that imports nothing at all, so that it builds while the others do not.

@@ -56,6 +56,19 @@ fn check(edges: &[(usize, usize)], n: usize) {
             top < y && y < top + sizes.nodes[node].1
         };
         assert!(inside(from, route[0].1) && inside(to, route[route.len() - 1].1));
+        // Where an edge bends it is between two layers, and where it is straight it meets no other node.
+        for pair in route.windows(2) {
+            let (left, right) = (pair[0].0.min(pair[1].0), pair[0].0.max(pair[1].0));
+            let (top, bottom) = (pair[0].1.min(pair[1].1), pair[0].1.max(pair[1].1));
+            for (place, size) in layout.places.iter().zip(&sizes.nodes) {
+                let beside = place.x + size.0 <= left + 0.001 || right <= place.x + 0.001;
+                let apart = place.y + size.1 <= top || bottom <= place.y;
+                assert!(
+                    beside || apart,
+                    "edge {from} → {to} passes behind {place:?}"
+                );
+            }
+        }
     }
 }
 

@@ -26,14 +26,26 @@ fn reopened_read_only(backing: &Backing) -> File {
 #[test]
 fn lengths_that_no_mapping_has_are_refused() {
     let cases: [(&str, Make); 2] = [
-        ("anonymous", Backing::anonymous),
-        ("memfd", |len| Backing::memfd("refused", len)),
+        ("anonymous memory", Backing::anonymous),
+        ("memory file `refused`", |len| {
+            Backing::memfd("refused", len)
+        }),
     ];
     for (kind, make) in cases {
-        assert!(matches!(make(0), Err(BackingError::ZeroLength)), "{kind}");
+        let error = make(0).expect_err("no bytes");
+        assert!(
+            matches!(error, BackingError::ZeroLength { .. }),
+            "{error:?}"
+        );
+        assert_eq!(
+            error.to_string(),
+            format!("{kind}: zero bytes were asked for")
+        );
         for len in [u64::MAX, u64::MAX - PAGE, 1 << 63, (1 << 63) - 1] {
             match make(len) {
-                Err(BackingError::TooLong { len: named }) => assert_eq!(named, len),
+                Err(BackingError::TooLong { what, len: named }) => {
+                    assert_eq!((what.as_str(), named), (kind, len));
+                }
                 other => panic!("{kind} of {len:#x} bytes: {other:?}"),
             }
         }
@@ -78,7 +90,15 @@ fn bytes_go_with_the_last_clone_or_slice() {
 fn slices_stay_inside() {
     let ram = Backing::anonymous(PAGE).expect("memory");
     let slice = ram.slice(16, 32).expect("inside");
-    assert!(matches!(ram.slice(16, 0), Err(BackingError::ZeroLength)));
+    let error = ram.slice(16, 0).expect_err("no bytes");
+    assert!(
+        matches!(error, BackingError::ZeroLength { .. }),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "a slice at 0x10 of a backing of 0x1000 bytes: zero bytes were asked for"
+    );
     for (offset, len) in [
         (0, PAGE + 1),
         (PAGE, 1),
@@ -186,10 +206,17 @@ fn windows_of_files_are_checked() {
             .expect("a descriptor")
     };
     assert!(Backing::file(fd(), PAGE, PAGE + 10, true).is_ok());
-    assert!(matches!(
-        Backing::file(fd(), 0, 0, true),
-        Err(BackingError::ZeroLength)
-    ));
+    let error = Backing::file(fd(), PAGE, 0, true).expect_err("no bytes");
+    assert!(
+        matches!(error, BackingError::ZeroLength { .. }),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with("a window at 0x1000 of file descriptor "),
+        "{error}"
+    );
     assert!(matches!(
         Backing::file(fd(), 512, 8, true),
         Err(BackingError::MisalignedOffset {

@@ -1,0 +1,163 @@
+//! The keys of a node, and how the one for an address is found: by a table of hints, or by halving.
+//!
+//! A search by halving is a chain of dependent loads, some 40 cycles for 32 keys, and a lookup has two or three of them. So each
+//! node has a table besides: what its keys span is cut into slots of a power of two of addresses, and for each slot the table says
+//! which key comes last at its begin. Guest memory maps are made of aligned pieces, so that most often this is the answer; where keys begin inside
+//! slots, one comparison more mostly settles it, and halving is the rest.
+
+use std::hint::select_unpredictable;
+
+/// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` keys and `SLOTS` slots are powers of two.
+///
+/// What a lookup reads first is together, and apart from the counts of the pointers to the node, which change while readers read.
+#[repr(C, align(64))]
+pub(super) struct Keys<const N: usize, const SLOTS: usize> {
+    /// The first key.
+    base: u64,
+    /// A slot has `1 << shift` addresses; the first begins at the base.
+    shift: u32,
+    /// Whether every key is at the begin of a slot.
+    is_exact: bool,
+    /// For each slot the last key that is not above its begin, as an index.
+    hints: [u8; SLOTS],
+    first: [u64; N],
+}
+
+impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
+    /// Up to `N` of these keys, which ascend.
+    pub(super) fn new(keys: impl IntoIterator<Item = u64>) -> Self {
+        const { assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two()) };
+        let mut this = Self {
+            base: u64::MAX,
+            shift: 0,
+            is_exact: true,
+            hints: [0; SLOTS],
+            first: [u64::MAX; N],
+        };
+        let mut len = 0;
+        for (own, key) in this.first.iter_mut().zip(keys) {
+            *own = key;
+            len += 1;
+        }
+        this.give_hints(len);
+        this
+    }
+
+    fn give_hints(&mut self, len: usize) {
+        let Some(&last) = self.first[..len].last() else {
+            return;
+        };
+        let base = self.first[0];
+        self.base = base;
+        self.shift = (u64::BITS - (last - base).leading_zeros()).saturating_sub(SLOTS.ilog2());
+        let mut filled = 0;
+        for (at, key) in (0..).zip(&self.first[..len]) {
+            let slot = (key - base) >> self.shift;
+            let is_at_begin = slot << self.shift == key - base;
+            self.is_exact &= is_at_begin;
+            // INVARIANT: below SLOTS, as the shift is chosen so; one more where the key is inside the last slot.
+            let from = usize::try_from(slot).unwrap_or(SLOTS) + usize::from(!is_at_begin);
+            if let Some(before) = self.hints.get_mut(filled..from) {
+                before.fill(u8::saturating_sub(at, 1));
+            }
+            filled = from;
+        }
+        if let Some(rest) = self.hints.get_mut(filled..) {
+            rest.fill(u8::try_from(len - 1).unwrap_or(u8::MAX));
+        }
+    }
+
+    #[inline]
+    pub(super) fn at(&self, at: usize) -> u64 {
+        self.first[at]
+    }
+
+    /// The last key that is not above `addr`, as an index; any index where the first is above it. Not for `u64::MAX`.
+    #[inline]
+    pub(super) fn find(&self, addr: u64) -> usize {
+        let slot = addr.wrapping_sub(self.base) >> self.shift;
+        let slot = usize::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1);
+        let hint = usize::from(self.hints[slot]) & (N - 1);
+        if self.is_exact {
+            return hint;
+        }
+        let next = (hint + 1).min(N - 1);
+        let at = select_unpredictable(self.first[next] <= addr, next, hint);
+        let next = (at + 1).min(N - 1);
+        if next != at && self.first[next] <= addr {
+            return self.last_not_above(addr);
+        }
+        at
+    }
+
+    /// The last key that is not above `addr`, as an index; 0 also where the first is above it. For
+    /// `u64::MAX` it may be behind the used ones.
+    ///
+    /// Compares and conditional moves only: a branch here would be guessed wrong half of the time.
+    #[inline(never)]
+    pub(super) fn last_not_above(&self, addr: u64) -> usize {
+        let mut at = 0;
+        let mut step = N / 2;
+        while step > 0 {
+            at = select_unpredictable(self.first[at | step] <= addr, at | step, at);
+            step /= 2;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Keys;
+    use proptest::prelude::*;
+
+    fn check(keys: &[u64], addrs: impl IntoIterator<Item = u64>) {
+        let found = Keys::<16, 32>::new(keys.iter().copied());
+        for addr in addrs {
+            let Some(expected) = keys.iter().rposition(|key| *key <= addr) else {
+                continue;
+            };
+            assert_eq!(found.last_not_above(addr), expected, "{keys:x?} {addr:#x}");
+            assert_eq!(found.find(addr), expected, "{keys:x?} {addr:#x}");
+        }
+    }
+
+    #[test]
+    fn at_the_ends() {
+        let top = u64::MAX - 1;
+        for keys in [
+            vec![0],
+            vec![top],
+            vec![0, top],
+            vec![0, 1, top - 1, top],
+            (0..16).collect(),
+            (0..16).map(|i| top - i).rev().collect(),
+            (0..16).map(|i| 1 << (i * 4)).collect(),
+            (0..16).map(|i| (i << 60) + i).collect(),
+        ] {
+            let around = keys.iter().flat_map(|k| [k.saturating_sub(1), *k, k + 1]);
+            check(&keys, around.filter(|a| *a != u64::MAX).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn aligned_keys_are_found_by_the_table_alone() {
+        for step in [1, 2, 0x1000, 1 << 40] {
+            assert!(Keys::<16, 32>::new((0..16).map(|i| 7 + i * step)).is_exact);
+        }
+        assert!(!Keys::<16, 32>::new([0, 3, 1 << 30]).is_exact);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn as_in_a_list(
+            keys in prop::collection::btree_set(prop_oneof![0u64..100, 0u64..0x1_0000_0000, any::<u64>(), (0u64..64).prop_map(|b| 1 << b)], 1..=16),
+            addrs in prop::collection::vec(any::<u64>(), 20),
+        ) {
+            let keys: Vec<u64> = keys.into_iter().filter(|key| *key != u64::MAX).collect();
+            let around = keys.iter().flat_map(|key| [key.saturating_sub(1), *key, key + 1]).collect::<Vec<_>>();
+            check(&keys, around.into_iter().chain(addrs).filter(|addr| *addr != u64::MAX));
+        }
+    }
+}
