@@ -9,7 +9,7 @@ use crate::state::{MemoryState, Topo};
 use crate::topology::{Priority, RegionKey, RegionSpec, Topology, TopologyError};
 use parking_lot::ReentrantMutexGuard;
 use qom::layer::{self, Hold, Holder, Place, Pointer, Reason, machine_of};
-use qom::{Gone, MachineHandle, Object};
+use qom::{Gone, MachineHandle, Object, ObjectType, WeakRef};
 use std::cell::RefCell;
 
 /// Container → subregion.
@@ -195,6 +195,17 @@ pub(crate) fn info(object: &Pointer) -> Result<RegionInfo, RegionError> {
         unmergeable: node.is_unmergeable(),
         withdrawn: object.is_withdrawn(),
     })
+}
+
+pub(crate) fn contained_in(object: &Pointer) -> Result<Option<WeakRef<Region>>, RegionError> {
+    let key = key_of(object)?;
+    let lock = region_of(object)?.state.lock.lock();
+    let topo = lock.borrow();
+    let container = topo.topology.get(key).and_then(|node| node.container());
+    let container = container.and_then(|c| topo.regions.get(&c));
+    Ok(container
+        .and_then(|c| c.instance::<Region>())
+        .map(|c| c.this().downgrade()))
 }
 
 /// Enters a new region into the topology.

@@ -43,7 +43,7 @@ pub(crate) fn mapped(device: &Object) -> Vec<(ObjectId, ObjectId)> {
         .iter()
         .filter_map(|region| {
             let container = foreign_container(device, region)?;
-            Some((region.id(), container.object().id()))
+            Some((region.id(), container.id()))
         })
         .collect()
 }
@@ -51,27 +51,26 @@ pub(crate) fn mapped(device: &Object) -> Vec<(ObjectId, ObjectId)> {
 /// Takes regions out of foreign containers, but for those that were there `before`: a failed realize leaves no trace.
 pub(crate) fn take_out(device: &Object, before: &[(ObjectId, ObjectId)]) {
     for object in regions_below(device) {
-        let (Some(container), Some(region)) = (
-            foreign_container(device, &object),
-            object.instance::<Region>(),
-        ) else {
+        let Some(container) = foreign_container(device, &object) else {
             continue;
         };
-        if before.contains(&(object.id(), container.object().id())) {
+        if before.contains(&(object.id(), container.id())) {
             continue;
         }
-        let taken = container.cast::<Region>().map(|c| c.del_subregion(region));
-        if let Ok(Err(error)) = taken {
+        if let (Some(from), Some(region)) =
+            (container.instance::<Region>(), object.instance::<Region>())
+            && let Err(error) = from.del_subregion(region)
+        {
             tracing::error!(region = %object.describe(), %error, "a region stays mapped after a failed realize");
         }
     }
 }
 
 /// The container of a region, where it belongs to nobody at or below the device.
-fn foreign_container(device: &Object, region: &Object) -> Option<qom::Ref> {
-    let info = region.instance::<Region>()?.info().ok()?;
-    let container = qom::layer::machine_of(device).resolve(&info.container?)?;
-    let mut above = Some(container.cast::<Region>().ok()?.owner().pointer().ok()?);
+fn foreign_container(device: &Object, region: &Object) -> Option<Pointer> {
+    let container = region.instance::<Region>()?.contained_in().ok()??;
+    let container = container.pointer().ok()?;
+    let mut above = container.instance::<Region>()?.owner().pointer().ok();
     while let Some(object) = above {
         if object.id() == device.id() {
             return None;

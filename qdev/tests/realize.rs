@@ -95,6 +95,8 @@ struct Card {
     ends: Mutex<Ends>,
     heard: AtomicU32,
     opened: Mutex<Vec<(AddressSpace, Mapping, ListenerHandle)>>,
+    /// A container of somebody who has no parent, and so no path.
+    elsewhere: Mutex<Option<Child<Region>>>,
 }
 
 qdev::device_type! { Card("roll-back-card") { slot: Slot } }
@@ -118,6 +120,7 @@ impl ObjectImpl for Card {
             ends: Mutex::new(Ends::Well),
             heard: AtomicU32::new(0),
             opened: Mutex::default(),
+            elsewhere: Mutex::default(),
         }
     }
 }
@@ -148,6 +151,11 @@ impl DeviceImpl for Card {
             before.del_subregion(&self.regs).unwrap();
             system
                 .add_subregion(Offset(4 * PAGE), &self.regs, Priority(0))
+                .unwrap();
+        }
+        if let Some(elsewhere) = &*lock(&self.elsewhere) {
+            elsewhere
+                .add_subregion(Offset(0), &self.regs, Priority(0))
                 .unwrap();
         }
         let ends = *lock(&self.ends);
@@ -421,5 +429,23 @@ fn a_device_that_is_withdrawn_by_its_own_realize_is_not_realized() {
     for (space, mapping, _) in &*lock(&card.opened) {
         assert!(space.is_closed() && !mapping.is_open());
     }
+    b.end(card);
+}
+
+#[test]
+fn a_failed_realize_takes_its_regions_out_of_containers_without_a_path() {
+    let b = board("pathless");
+    let card = card(&b, Ends::InError);
+    b.machine.root().add_child("card", &card).unwrap();
+    let other = b.machine.create::<Container>().unwrap();
+    let elsewhere = Region::container("elsewhere", Size::new(PAGE))
+        .create(&other)
+        .unwrap();
+    assert_eq!(elsewhere.path(), None);
+    *lock(&card.elsewhere) = Some(elsewhere);
+    assert!(card.realize().is_err());
+    nothing_is_left(&b, &card, &[]);
+    assert!(card.regs.contained_in().unwrap().is_none());
+    drop(other);
     b.end(card);
 }

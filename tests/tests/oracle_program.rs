@@ -73,6 +73,21 @@ fn what_cannot_be_read_is_said_and_the_rest_is_checked() {
 }
 
 #[test]
+fn a_region_that_does_not_exist_is_no_recording() {
+    let unknown = changed("unknown-region.jsonl", |line| {
+        let at = line.find("\"root\":").expect("a root") + 7;
+        format!("{}99{}", &line[..at], &line[at..])
+    });
+    let (said, status) = oracle(&[&unknown]);
+    assert_eq!(times(&said, "1 lines checked, 0 lines differ"), 2, "{said}");
+    assert!(
+        said.contains(":1: expected ids of ") && said.contains("found region 99"),
+        "{said}"
+    );
+    assert_eq!(status, Some(2));
+}
+
+#[test]
 fn a_difference_names_its_file_and_comes_before_what_cannot_be_read() {
     let differs = changed("differs.jsonl", |line| {
         line.replacen(

@@ -169,6 +169,14 @@ pub trait RegionApi: RegionTarget {
     fn info(&self) -> Result<RegionInfo, RegionError> {
         transaction::info(&self.region()?)
     }
+
+    /// The container it is in at this moment, whether that has a path or not.
+    ///
+    /// # Errors
+    /// It is gone.
+    fn contained_in(&self) -> Result<Option<WeakRef<Region>>, RegionError> {
+        transaction::contained_in(&self.region()?)
+    }
 }
 
 impl<T: RegionTarget + ?Sized> RegionApi for T {}
@@ -188,7 +196,7 @@ pub struct RegionInfo {
     pub address: Offset,
     /// Its priority there.
     pub priority: Priority,
-    /// The container, by path.
+    /// The container, by path; [`RegionApi::contained_in`] gives the region.
     pub container: Option<String>,
     /// Whether it shows.
     pub enabled: bool,

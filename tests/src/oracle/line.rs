@@ -375,7 +375,49 @@ pub(super) fn outcome(value: &Value) -> Read<Transaction> {
     })
 }
 
+impl Op {
+    /// The regions that it names.
+    fn regions(&self) -> [usize; 2] {
+        match *self {
+            Self::Add { parent, child, .. } | Self::Del { parent, child } => [parent, child],
+            Self::SetEnabled(one, _)
+            | Self::SetSize(one, _)
+            | Self::SetAddress(one, _)
+            | Self::SetReadonly(one, _)
+            | Self::SetNonvolatile(one, _)
+            | Self::SetUnmergeable(one, _)
+            | Self::SetRomd(one, _)
+            | Self::SetAliasOffset(one, _)
+            | Self::SetPriority(one, _)
+            | Self::Retract(one) => [one; 2],
+        }
+    }
+}
+
 impl Line {
+    /// The line, if each region that is named in it exists.
+    pub(super) fn with_known_regions(self) -> Read<Self> {
+        let targets = self.regions.iter().filter_map(|region| match region.kind {
+            Kind::Alias { target, .. } => Some(target),
+            _ => None,
+        });
+        let during = self.transactions.iter().flat_map(|t| &t.ops);
+        let mut named = self
+            .setup
+            .iter()
+            .chain(during)
+            .flat_map(Op::regions)
+            .chain(targets)
+            .chain([self.root]);
+        match named.find(|&id| id >= self.regions.len()) {
+            Some(unknown) => wrong(
+                &format!("ids of {} regions", self.regions.len()),
+                format_args!("region {unknown}"),
+            ),
+            None => Ok(self),
+        }
+    }
+
     /// The line that `value` is.
     ///
     /// # Errors
@@ -403,7 +445,7 @@ impl Line {
                 ..outcome(one)?
             })
         })?;
-        Ok(Self {
+        let line = Self {
             name: format!(
                 "{} ({})",
                 field(value, "id")?,
@@ -417,6 +459,7 @@ impl Line {
             transactions,
             last: ranges(value, "final")?,
             last_deviates: value.get("final_deviates").is_some(),
-        })
+        };
+        line.with_known_regions()
     }
 }

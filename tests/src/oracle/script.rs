@@ -56,6 +56,7 @@ pub fn from_json(value: &Value) -> Read<Line> {
             }
         }
     }
+    let mut line = line.with_known_regions()?;
     mark_deviations(&mut line);
     Ok(line)
 }
