@@ -11,6 +11,7 @@
 use crate::access::AccessRules;
 use crate::flat::FlatRange;
 use crate::host::{HostMemory, VolatileBytes};
+use crate::kept::Part;
 use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
 use qom::Object;
 use qom::layer::{Hold, Holder, Pointer, Reason};
@@ -120,12 +121,15 @@ impl Leaf {
     /// The region's object.
     #[inline]
     pub fn region(&self) -> Option<&Object> {
-        self.inner.hold.as_ref().map(|h| &**h.object())
+        self.inner.hold.as_ref().map(Hold::object)
     }
 
+    /// The bytes that can be read without a callback, as a part of their region.
     #[inline]
-    pub(crate) fn pointer(&self) -> Option<&Pointer> {
-        self.inner.hold.as_ref().map(Hold::object)
+    pub(crate) fn part(&self) -> Option<Part<'_>> {
+        let (hold, host) = (self.inner.hold.as_ref()?, self.direct?);
+        // INVARIANT: the direct bytes begin where the range does.
+        Some(Part::new(hold, host, self.inner.range.offset.0))
     }
 
     /// What a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.

@@ -29,6 +29,7 @@ mod state;
 mod transaction;
 
 mod dispatch;
+mod kept;
 mod leaf;
 pub mod reentrancy;
 mod space;

@@ -11,19 +11,19 @@ mod pin;
 pub use error::{Intent, MapError};
 pub use pin::Pin;
 
+pub(crate) use found::Request;
+
 use crate::access::MemTx;
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
-use crate::host::{Backing, VolatileBytes};
+use crate::host::VolatileBytes;
+use crate::kept::{Keeper, Lending, Lent};
 use crate::space::{AddressSpace, SpaceGuard};
 use bounce::bounce;
-use found::Request;
-use parking_lot::Mutex;
-use qom::grace::Published;
-use qom::layer::{self, Hold, Holder, Pointer, Reason};
+use qom::layer::{self, Holder, Pointer, Reason};
 use qom::{Handle, HandleId, Object};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A mapping holds a region.
@@ -31,25 +31,8 @@ pub(crate) const MAPPING: Reason = Reason("mapping");
 /// A pin holds a region.
 pub(crate) const PIN: Reason = Reason("pin (I/O in flight)");
 
-enum Mapped {
-    /// Bytes of a region.
-    Direct {
-        backing: Backing,
-        hold: Hold,
-    },
-    /// A copy.
-    Bounce {
-        backing: Backing,
-    },
-    Unmapped,
-    Withdrawn,
-}
-
 pub(crate) struct MappingInner {
-    mapped: Published<Mapped>,
-    /// Held while the mapping ends: who finds it ended finds its bytes gone, too.
-    ending: Mutex<()>,
-    ended: AtomicBool,
+    lent: Lent,
     region: Weak<Object>,
     holder: Weak<Object>,
     /// What it maps, and who mapped it: looked up when it is taken away from its holder, as the two may not be there later. At other times
@@ -58,51 +41,31 @@ pub(crate) struct MappingInner {
     handle: OnceLock<HandleId>,
     space: AddressSpace,
     addr: Gpa,
-    len: u64,
     intent: Intent,
     bounced: bool,
-    read_only: bool,
 }
 
 impl MappingInner {
     /// Ends the mapping once; true: this call did it.
-    fn end(&self, as_what: Mapped) -> bool {
-        if matches!(as_what, Mapped::Withdrawn) {
+    fn end(&self, how: Lending) -> bool {
+        if how == Lending::Withdrawn {
             let _ = self.parties.set(self.look_up());
         }
-        let _ending = self.ending.lock();
-        if !self.mark_ended() {
-            return false;
+        let ended = self.lent.end(how, self.space.machine());
+        if ended {
+            self.uncount();
         }
-        let pending = self.space.machine().pending();
-        let old = self.mapped.swap(Arc::new(as_what), 128);
-        // The quiescence waits for the hold's end: it goes with the second count, after the grace period.
-        self.space.machine().retire(
-            0,
-            "closed mapping",
-            Ended {
-                _pending: pending,
-                _old: old,
-            },
-        );
-        true
+        ended
     }
 
-    /// Says that it has ended, once; true: this call did it, and what it holds is the caller's to let go of.
-    fn mark_ended(&self) -> bool {
-        // ORDERING: AcqRel: pairs with the Acquire of those who ask without the lock.
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return false;
-        }
+    /// Called once, by whoever has ended it.
+    fn uncount(&self) {
         let counters = &self.space.state().counters;
         counters.mappings.fetch_sub(1, Ordering::Relaxed);
         if self.bounced {
-            self.space
-                .inner
-                .bounce_bytes
-                .fetch_sub(self.len, Ordering::Relaxed);
+            let used = &self.space.inner.bounce_bytes;
+            used.fetch_sub(self.lent.len(), Ordering::Relaxed);
         }
-        true
     }
 
     /// Takes it off its holder's list.
@@ -133,7 +96,7 @@ impl MappingInner {
 
     /// The region is withdrawn.
     pub(crate) fn withdraw(&self) {
-        if self.end(Mapped::Withdrawn) {
+        if self.end(Lending::Withdrawn) {
             self.leave_holder();
         }
     }
@@ -143,27 +106,21 @@ impl MappingInner {
         format!("the mapping of {what} by {holder}").into()
     }
 
-    fn unmapped(&self) -> MapError {
+    /// What is said to whoever uses it after its end.
+    #[cold]
+    fn ended(&self, how: Lending) -> MapError {
         let [what, holder] = self.parties();
-        MapError::Unmapped { what, holder }
+        match how {
+            Lending::Open | Lending::Unmapped => MapError::Unmapped { what, holder },
+            Lending::Withdrawn => MapError::Withdrawn { what, holder },
+        }
     }
-
-    fn withdrawn(&self) -> MapError {
-        let [what, holder] = self.parties();
-        MapError::Withdrawn { what, holder }
-    }
-}
-
-/// What a closed mapping held; dropped on the executor.
-struct Ended {
-    _old: Arc<Mapped>,
-    _pending: qom::Pending,
 }
 
 impl Handle for MappingInner {
     /// At withdrawal: an unwritten bounce buffer is discarded, as writing it back would run foreign callbacks.
     fn close(&self) {
-        self.end(Mapped::Withdrawn);
+        self.end(Lending::Withdrawn);
     }
 
     fn describe(&self) -> String {
@@ -202,71 +159,41 @@ pub struct Mapping {
 
 impl Mapping {
     #[track_caller]
-    pub(crate) fn open(
-        space: &AddressSpace,
-        holder: &Pointer,
-        addr: Gpa,
-        len: u64,
-        intent: Intent,
-    ) -> Result<Self, MapError> {
-        let request = Request {
+    pub(crate) fn open(holder: &Pointer, request: &Request<'_>) -> Result<Self, MapError> {
+        request.check()?;
+        let Request {
             space,
-            holder,
             addr,
             len,
             intent,
-        };
-        request.check()?;
+            ..
+        } = *request;
         let guard = space.enter();
         let found = guard.view().find(addr);
         let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
-        let offset = addr.0 - span.first();
-        let region = leaf.pointer().ok_or_else(|| request.not_ram())?;
-        let is_io = leaf.bytes().is_none() && leaf.core().ops.is_some();
-        let (mapped, len, bounced) = if is_io {
+        let region = leaf.region().ok_or_else(|| request.not_ram())?;
+        let bounced = leaf.bytes().is_none() && leaf.core().ops.is_some();
+        let keeper = if bounced {
             let left = (span.last() - addr.0).saturating_add(1);
-            let backing = bounce(&request, &guard, len.min(left))?;
-            let len = backing.len();
-            (Mapped::Bounce { backing }, len, true)
+            Keeper::Copy(bounce(request, &guard, len.min(left))?)
         } else {
-            let found = request.find_ram(leaf, offset)?;
-            let len = found.backing.len();
-            let hold =
-                Hold::new(found.object, MAPPING, Holder::object(holder)).ok_or_else(|| {
-                    MapError::Withdrawn {
-                        what: found.object.describe(),
-                        holder: holder.describe(),
-                    }
-                })?;
-            (
-                Mapped::Direct {
-                    backing: found.backing,
-                    hold,
-                },
-                len,
-                false,
-            )
+            let part = request.find_ram(leaf, addr.0 - span.first())?;
+            let kept = part.keep_named(MAPPING, Holder::object(holder));
+            Keeper::Region(kept.ok_or_else(|| request.withdrawn(Some(part)))?)
         };
         let inner = Arc::new(MappingInner {
-            mapped: Published::new(space.machine().domain(), Arc::new(mapped)),
-            ending: Mutex::new(()),
-            ended: AtomicBool::new(false),
-            region: Arc::downgrade(region),
+            lent: Lent::new(keeper, !intent.writes(), space.machine()),
+            region: layer::weak(region),
             holder: Arc::downgrade(holder),
             parties: OnceLock::new(),
             handle: OnceLock::new(),
             space: space.clone(),
             addr,
-            len,
             intent,
             bounced,
-            read_only: !intent.writes(),
         });
-        space
-            .state()
-            .counters
-            .mappings
-            .fetch_add(1, Ordering::Relaxed);
+        let counters = &space.state().counters;
+        counters.mappings.fetch_add(1, Ordering::Relaxed);
         let this = Self { inner };
         let handle = layer::open(holder, this.inner.clone())?;
         let _ = this.inner.handle.set(handle);
@@ -276,7 +203,7 @@ impl Mapping {
             // seen here.
             if region.is_withdrawn() {
                 this.inner.withdraw();
-                return Err(this.inner.withdrawn());
+                return Err(this.inner.ended(Lending::Withdrawn));
             }
         }
         Ok(this)
@@ -285,7 +212,7 @@ impl Mapping {
     /// How many bytes were mapped: 1 or more, perhaps fewer than asked for.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> u64 {
-        self.inner.len
+        self.inner.lent.len()
     }
 
     /// Where.
@@ -300,8 +227,7 @@ impl Mapping {
 
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
-        // ORDERING: Acquire pairs with the swap in `end`: who sees it ended sees nothing newer than that end.
-        !self.inner.ended.load(Ordering::Acquire)
+        self.inner.lent.state() == Lending::Open
     }
 
     /// The bytes, borrowed for as long as the guard lives.
@@ -313,18 +239,8 @@ impl Mapping {
     /// If the guard is of another machine.
     #[inline]
     pub fn bytes<'g>(&'g self, guard: &'g SpaceGuard<'_>) -> Result<VolatileBytes<'g>, MapError> {
-        match self.inner.mapped.load(guard.section()) {
-            Mapped::Direct { backing, .. } | Mapped::Bounce { backing } => {
-                let bytes = backing.bytes();
-                Ok(if self.inner.read_only {
-                    bytes.read_only()
-                } else {
-                    bytes
-                })
-            }
-            Mapped::Unmapped => Err(self.inner.unmapped()),
-            Mapped::Withdrawn => Err(self.inner.withdrawn()),
-        }
+        let lent = self.inner.lent.bytes(guard.section());
+        lent.map_err(|how| self.inner.ended(how))
     }
 
     /// Pins `len` of its bytes from `offset` on, for an I/O in flight.
@@ -338,35 +254,37 @@ impl Mapping {
         if len == 0 {
             return Err(MapError::Empty { by: inner.by(), at });
         }
-        let guard = inner.space.machine().domain().enter();
-        match inner.mapped.load(&guard) {
-            Mapped::Direct { backing, hold } => {
-                let backing = backing.slice(offset, len).map_err(|_| MapError::TooShort {
-                    by: inner.by(),
-                    at,
-                    wanted: len,
-                })?;
-                let holder = || {
-                    inner
-                        .holder
-                        .upgrade()
-                        .map_or(Holder::Outside, |h| Pin::holder(&h))
+        let holder = || match inner.holder.upgrade() {
+            Some(holder) => Pin::holder(&holder),
+            None => Holder::Outside,
+        };
+        let found = inner.lent.with_keeper(|keeper| match keeper {
+            Keeper::Region(kept) => {
+                let part = kept.part().within(offset, len);
+                let part = part.ok_or(NoPin::TooShort)?;
+                let part = if inner.intent.writes() {
+                    part
+                } else {
+                    part.read_only()
                 };
-                Pin::new(
-                    hold.object(),
-                    backing,
-                    holder,
-                    inner.space.state(),
-                    inner.read_only,
-                )
-                .ok_or_else(|| inner.withdrawn())
+                Pin::of(part, holder).ok_or(NoPin::TooMany)
             }
-            Mapped::Bounce { .. } => {
+            Keeper::Copy(_) => Err(NoPin::Copy),
+        });
+        // Names are looked up outside the lock.
+        match found {
+            Ok(Ok(pin)) => Ok(pin),
+            Ok(Err(NoPin::TooShort)) => Err(MapError::TooShort {
+                by: inner.by(),
+                at,
+                wanted: len,
+            }),
+            Ok(Err(NoPin::Copy)) => {
                 let [what, holder] = inner.parties();
                 Err(MapError::Bounced { what, holder })
             }
-            Mapped::Unmapped => Err(inner.unmapped()),
-            Mapped::Withdrawn => Err(inner.withdrawn()),
+            Ok(Err(NoPin::TooMany)) => Err(inner.ended(Lending::Withdrawn)),
+            Err(how) => Err(inner.ended(how)),
         }
     }
 
@@ -380,7 +298,7 @@ impl Mapping {
             let guard = inner.space.enter();
             let bytes = self.bytes(&guard)?;
             if inner.bounced && inner.intent.writes() {
-                let mut data = vec![0; usize::try_from(written.min(inner.len)).unwrap_or(0)];
+                let mut data = vec![0; usize::try_from(written.min(inner.lent.len())).unwrap_or(0)];
                 let read = bytes.read(0, &mut data);
                 debug_assert!(read.is_ok(), "the length was cut to the buffer's");
                 data
@@ -388,10 +306,9 @@ impl Mapping {
                 Vec::new()
             }
         };
-        if !inner.end(Mapped::Unmapped) {
+        if !inner.end(Lending::Unmapped) {
             // Somebody was faster; the mapping says what came of it.
-            let ended = self.bytes(&inner.space.enter()).err();
-            return Err(ended.unwrap_or_else(|| inner.unmapped()));
+            return Err(inner.ended(inner.lent.state()));
         }
         inner.leave_holder();
         if unwritten.is_empty() {
@@ -407,14 +324,18 @@ impl Drop for Mapping {
     /// Whoever drops the mapping lends its bytes to nobody, so there is nobody to wait for: region and bytes are let go of with the last
     /// pointer, which is this one or that of somebody who is just finding the mapping ended.
     fn drop(&mut self) {
-        let ended_here = {
-            let _ending = self.inner.ending.lock();
-            self.inner.mark_ended()
-        };
-        if ended_here {
+        if self.inner.lent.end_with_self() {
+            self.inner.uncount();
             self.inner.leave_holder();
         }
     }
+}
+
+/// Why there is no pin of a mapping.
+enum NoPin {
+    TooShort,
+    TooMany,
+    Copy,
 }
 
 impl std::fmt::Debug for Mapping {

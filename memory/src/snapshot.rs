@@ -45,7 +45,7 @@ impl Snapshot {
             // Not the object itself: the snapshot outlives it, and may be what keeps it.
             let holder = Holder::named(format!("snapshot by {}", holder.describe()));
             for (_, leaf) in view.ranges() {
-                if let Some(region) = leaf.pointer() {
+                if let Some(region) = leaf.region() {
                     named.extend(Hold::new(region, SNAPSHOT, holder.clone()));
                 }
             }

@@ -6,7 +6,7 @@ use crate::attrs::Attrs;
 use crate::dispatch::{self, Scalar};
 use crate::flat::{FlatRange, render_full};
 use crate::listener::{self, Listener, ListenerEntry, ListenerHandle};
-use crate::mapping::{Intent, MapError, Mapping, Pin};
+use crate::mapping::{Intent, MapError, Mapping, Pin, Request};
 use crate::region::{RegionError, RegionTarget};
 use crate::snapshot::Snapshot;
 use crate::state::MemoryState;
@@ -288,7 +288,15 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Mapping, MapError> {
-        Mapping::open(self, &holder.pointer()?, addr, len, intent)
+        let holder = holder.pointer()?;
+        let request = Request {
+            space: self,
+            holder: &holder,
+            addr,
+            len,
+            intent,
+        };
+        Mapping::open(&holder, &request)
     }
 
     /// Pins exactly `len` bytes of RAM at `addr` for an I/O in flight of `holder`.
@@ -304,7 +312,15 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Pin, MapError> {
-        Pin::take(self, &holder.pointer()?, addr, len, intent)
+        holder.with(|holder| {
+            Pin::take(&Request {
+                space: self,
+                holder,
+                addr,
+                len,
+                intent,
+            })
+        })?
     }
 
     /// An owned copy of the present view, in the name of `holder`; never to be kept across a return to the event loop.

@@ -2,11 +2,12 @@
 
 use crate::flat::Views;
 use crate::leaf::Leaf;
+use crate::mapping::PIN;
 use crate::space::SpaceInner;
 use crate::topology::{RegionKey, SpaceKey, Topology};
 use parking_lot::ReentrantMutex;
 use qom::MachineHandle;
-use qom::layer::{Hold, Holder, Pointer};
+use qom::layer::{Hold, Holder, Pointer, unnamed};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -47,7 +48,6 @@ pub(crate) struct Topo {
 #[derive(Default)]
 pub(crate) struct MemoryCounts {
     pub(crate) commits: AtomicU64,
-    pub(crate) pins: AtomicU64,
     pub(crate) snapshots: AtomicU64,
     pub(crate) mappings: AtomicU64,
 }
@@ -58,7 +58,7 @@ pub(crate) struct MemoryCounts {
 pub struct MemoryCounters {
     /// Transactions that changed something.
     pub commits: u64,
-    /// Pins that are alive: I/O in flight.
+    /// Pins that are alive: I/O in flight. Exact while nobody pins or unpins.
     pub live_pins: u64,
     /// Owned snapshots that are alive.
     pub live_snapshots: u64,
@@ -89,14 +89,20 @@ impl MemoryState {
     }
 }
 
-/// The counters of a machine's memory side. Any thread.
+/// The counters of a machine's memory side. Any thread. Takes the topology lock, and looks at each region.
 pub fn counters(machine: &MachineHandle) -> MemoryCounters {
     let state = MemoryState::of(machine);
+    // Taken one by one, so that a pin itself costs no counter that all threads share.
+    let regions: Vec<Pointer> = {
+        let topo = state.lock.lock();
+        topo.borrow().regions.values().cloned().collect()
+    };
+    let live_pins = regions.iter().map(|r| unnamed(r, PIN)).sum();
     // ORDERING: Relaxed: numbers for people.
     let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
     MemoryCounters {
         commits: read(&state.counters.commits),
-        live_pins: read(&state.counters.pins),
+        live_pins,
         live_snapshots: read(&state.counters.snapshots),
         open_mappings: read(&state.counters.mappings),
     }

@@ -145,6 +145,20 @@ impl Counts {
         .is_ok()
     }
 
+    /// Takes a storage count beside one that stays for the time of the call; fails where there are too many.
+    #[must_use]
+    #[inline]
+    pub(crate) fn hold_beside(&self) -> bool {
+        // ORDERING: Relaxed: the other count keeps the word from reaching any state that matters here, as for `clone_user`.
+        let before = CountsNow(self.0.fetch_add(STORAGE_ONE, Ordering::Relaxed));
+        debug_assert!(before.storage() > 0);
+        if before.storage() < STORAGE_LIMIT {
+            return true;
+        }
+        self.0.fetch_sub(STORAGE_ONE, Ordering::Relaxed);
+        false
+    }
+
     /// Gives a storage count back; true: it was the last one, queue the finalizer.
     #[must_use]
     #[inline]

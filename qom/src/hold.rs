@@ -1,43 +1,55 @@
 //! A counted edge: somebody needs an object alive, and says who and why.
+#![expect(
+    unsafe_code,
+    reason = "a count that keeps its object's block of memory by keeping the object"
+)]
+// Soundness: the one unsafe step is `Hold::object`, which borrows the object for as long as the hold is borrowed. From its creation until it is
+// finalized an object stands in its machine's tree, which owns a pointer to it and is itself owned by the machine, which each object owns. An
+// object is finalized only once its storage count has been at zero, from which it does not rise again (`counts.rs`); a hold owns one storage
+// count, given back by its drop and by nothing else. So the block of memory outlives the hold. In the drop: a count that was not the last is
+// not followed by anything; after the last one only this thread has the object finalized, which begins when it queues that.
 
 use crate::ledger::{EdgeId, Holder, Reason};
 use crate::object::Object;
 use std::panic::Location;
-use std::sync::Arc;
+use std::ptr::NonNull;
 
 /// A storage count with a name. For the layers above; device code has handles, mappings and links.
 ///
 /// Dropping the last one queues the object's finalizer; it never runs anybody's code by itself, so a hold may be dropped
 /// anywhere. Any thread.
 pub struct Hold {
-    object: Arc<Object>,
+    object: NonNull<Object>,
     edge: Option<EdgeId>,
 }
+
+// SAFETY: a hold is what a `&Object` is, and an `Object` may be shared between threads.
+unsafe impl Send for Hold {}
+// SAFETY: as above.
+unsafe impl Sync for Hold {}
 
 impl Hold {
     /// Holds `object`; the edge always stands in the ledger. For structural edges.
     ///
     /// None once the object's storage has reached zero.
     #[track_caller]
-    pub fn new(object: &Arc<Object>, reason: Reason, holder: Holder) -> Option<Self> {
+    pub fn new(object: &Object, reason: Reason, holder: Holder) -> Option<Self> {
         let place = Some(Location::caller());
         object.counts.hold().then(|| Self {
             edge: Some(object.edges.add(reason, holder, place)),
-            object: object.clone(),
+            object: NonNull::from(object),
         })
     }
 
-    /// Holds `object`; the edge stands in the ledger only while the machine records. For pins and snapshots.
+    /// One hold more on the same object, for what comes and goes with each I/O: the edge stands in the ledger by name while the machine records,
+    /// and by number always ([`unnamed`](crate::layer::unnamed)).
     ///
-    /// None once the object's storage has reached zero.
+    /// None where there are too many.
     #[track_caller]
     #[inline]
-    pub fn counted(
-        object: &Arc<Object>,
-        reason: Reason,
-        holder: impl FnOnce() -> Holder,
-    ) -> Option<Self> {
-        if !object.counts.hold() {
+    pub fn beside(&self, reason: Reason, holder: impl FnOnce() -> Holder) -> Option<Self> {
+        let object = self.object();
+        if !object.counts.hold_beside() {
             return None;
         }
         let edge = if object.machine_inner().is_recording() {
@@ -46,33 +58,39 @@ impl Hold {
             None
         };
         Some(Self {
-            object: object.clone(),
+            object: self.object,
             edge,
         })
     }
 
     /// The object.
     #[inline]
-    pub fn object(&self) -> &Arc<Object> {
-        &self.object
+    pub fn object(&self) -> &Object {
+        // SAFETY: see the head of the file: this owns a storage count.
+        unsafe { self.object.as_ref() }
     }
 }
 
 impl Drop for Hold {
+    #[inline]
     fn drop(&mut self) {
+        let object = self.object();
         if let Some(edge) = self.edge {
-            self.object.edges.remove(edge);
+            object.edges.remove(edge);
         }
-        if self.object.counts.release() {
-            self.object
-                .machine_inner()
-                .queue_finalizer(self.object.clone());
+        if object.counts.release() {
+            queue_finalizer(object);
         }
     }
 }
 
+#[cold]
+fn queue_finalizer(object: &Object) {
+    object.machine_inner().queue_finalizer(object.pointer());
+}
+
 impl std::fmt::Debug for Hold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Hold({})", self.object.describe())
+        write!(f, "Hold({})", self.object().describe())
     }
 }

@@ -43,19 +43,40 @@ pub trait Target {
     /// # Errors
     /// The block is gone.
     fn pointer(&self) -> Result<Pointer, Gone>;
+
+    /// Calls `f` with the object, without a pointer of its own where the handle has one.
+    ///
+    /// # Errors
+    /// The block is gone.
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
+        Ok(f(&*self.pointer()?))
+    }
 }
 
 impl Target for Object {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
+        Ok(f(self))
+    }
     fn pointer(&self) -> Result<Pointer, Gone> {
         Ok(Object::pointer(self))
     }
 }
 impl Target for Pointer {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
+        Ok(f(self))
+    }
     fn pointer(&self) -> Result<Pointer, Gone> {
         Ok(self.clone())
     }
 }
 impl<T: ObjectImpl> Target for Ref<T> {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
+        Ok(f(self.object()))
+    }
     fn pointer(&self) -> Result<Pointer, Gone> {
         Ok(Object::pointer(self.object()))
     }
@@ -87,9 +108,32 @@ pub fn machine_of(object: &Object) -> MachineHandle {
     MachineHandle(object.machine_inner().clone())
 }
 
+/// Whether an object belongs to a machine.
+#[inline]
+pub fn belongs_to(object: &Object, machine: &MachineHandle) -> bool {
+    Arc::ptr_eq(object.machine_inner(), &machine.0)
+}
+
+/// A pointer to an object that keeps nothing.
+pub fn weak(object: &Object) -> std::sync::Weak<Object> {
+    object.weak()
+}
+
 /// Whether two objects belong to one machine.
 pub fn same_machine(a: &Object, b: &Object) -> bool {
     Arc::ptr_eq(a.machine_inner(), b.machine_inner())
+}
+
+/// How many counts on an object have no name in the ledger ([`Hold::beside`]), or were recorded for `reason`. Exact while nobody holds or lets go.
+pub fn unnamed(object: &Object, reason: Reason) -> u64 {
+    let named = object.edges.all();
+    let named = named
+        .iter()
+        .filter(|e| e.reason != reason && e.reason != Reason::USER_HANDLE);
+    let now = object.counts();
+    now.storage()
+        .saturating_sub(now.users() + u64::from(now.is_parented()))
+        .saturating_sub(named.count() as u64)
 }
 
 /// Makes an object with parameters: like [`MachineHandle::create`], with `init` in the place of the type's own.

@@ -91,7 +91,7 @@ pub trait ObjectOps: Target {
             let tree = source.machine_inner().tree.lock();
             tree.links(source.key)
                 .find(|(n, _)| &***n == name)
-                .map(|(_, hold)| hold.object().clone())?
+                .map(|(_, hold)| hold.object().pointer())?
         };
         if target.class().is_a::<T>() && target.counts.upgrade() {
             Some(Ref::adopt(target))

@@ -1,27 +1,22 @@
-//! What both mappings and pins begin with: RAM at an address, for an intent, within one machine.
+//! What both mappings and pins begin with: who wants which bytes; and RAM there, for an intent, within one machine.
 
 use super::{Intent, MapError};
 use crate::addr::Gpa;
-use crate::host::Backing;
+use crate::kept::Part;
 use crate::leaf::Leaf;
 use crate::space::AddressSpace;
-use qom::layer::{self, Pointer};
+use qom::Object;
+use qom::layer;
 use std::borrow::Cow;
 
 /// Who wants what.
 #[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) space: &'a AddressSpace,
-    pub(super) holder: &'a Pointer,
-    pub(super) addr: Gpa,
-    pub(super) len: u64,
-    pub(super) intent: Intent,
-}
-
-/// What a mapping or a pin found.
-pub(super) struct Found<'v> {
-    pub(super) object: &'v Pointer,
-    pub(super) backing: Backing,
+pub(crate) struct Request<'a> {
+    pub(crate) space: &'a AddressSpace,
+    pub(crate) holder: &'a Object,
+    pub(crate) addr: Gpa,
+    pub(crate) len: u64,
+    pub(crate) intent: Intent,
 }
 
 impl Request<'_> {
@@ -33,7 +28,7 @@ impl Request<'_> {
                 at: self.addr,
             });
         }
-        if layer::machine_of(self.holder).is_same(self.space.machine()) {
+        if layer::belongs_to(self.holder, self.space.machine()) {
             return Ok(());
         }
         Err(MapError::OtherMachine {
@@ -45,22 +40,18 @@ impl Request<'_> {
     }
 
     /// RAM in the range that begins `offset` before the address, up to the length.
-    pub(super) fn find_ram<'v>(&self, leaf: &'v Leaf, offset: u64) -> Result<Found<'v>, MapError> {
-        let not_ram = || self.not_ram();
-        let bytes = leaf.direct().ok_or_else(not_ram)?;
+    #[inline]
+    pub(super) fn find_ram<'v>(&self, leaf: &'v Leaf, offset: u64) -> Result<Part<'v>, MapError> {
+        let part = leaf.part().ok_or_else(|| self.not_ram())?;
         if self.intent.writes() && !leaf.writes_directly() {
             return Err(self.not_ram());
         }
-        let len = self.len.min(bytes.len().saturating_sub(offset));
-        let object = leaf.pointer().ok_or_else(not_ram)?;
-        let backing = leaf.core().backing().ok_or_else(not_ram)?;
-        // The range was cut to its backing when the view was made, so this fails only at its very end.
-        let backing = backing
-            .slice(leaf.range().offset.0 + offset, len)
-            .map_err(|_| self.not_ram())?;
-        Ok(Found { object, backing })
+        let len = self.len.min(part.len().saturating_sub(offset));
+        let found = part.within(offset, len).filter(|p| p.len() > 0);
+        found.ok_or_else(|| self.not_ram())
     }
 
+    #[cold]
     pub(super) fn not_ram(&self) -> MapError {
         MapError::NotRam {
             by: self.by(),
@@ -68,11 +59,21 @@ impl Request<'_> {
         }
     }
 
+    #[cold]
     pub(super) fn too_short(&self) -> MapError {
         MapError::TooShort {
             by: self.by(),
             at: self.addr,
             wanted: self.len,
+        }
+    }
+
+    /// The region was found and is withdrawn, or the holder is, before anything was looked for.
+    #[cold]
+    pub(super) fn withdrawn(&self, part: Option<Part<'_>>) -> MapError {
+        MapError::Withdrawn {
+            what: part.map_or_else(|| self.place(), |p| p.object().describe()),
+            holder: self.holder.describe(),
         }
     }
 

@@ -1,16 +1,12 @@
 //! Pins: one I/O in flight.
 
 use super::found::Request;
-use super::{Intent, MapError, PIN};
-use crate::addr::Gpa;
+use super::{MapError, PIN};
 use crate::host::{Backing, VolatileBytes};
+use crate::kept::{Kept, Part};
 use crate::region::Region;
-use crate::space::AddressSpace;
-use crate::state::MemoryState;
 use qom::Object;
-use qom::layer::{Hold, Holder, Pointer};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use qom::layer::Holder;
 
 /// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
 ///
@@ -38,54 +34,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Pin {
-    backing: Backing,
-    read_only: bool,
-    /// Behind the backing: the bytes go first.
-    hold: Hold,
-    state: Arc<MemoryState>,
+    kept: Kept,
 }
 
 impl Pin {
     #[track_caller]
-    pub(crate) fn take(
-        space: &AddressSpace,
-        holder: &Pointer,
-        addr: Gpa,
-        len: u64,
-        intent: Intent,
-    ) -> Result<Self, MapError> {
-        let request = Request {
-            space,
-            holder,
-            addr,
-            len,
-            intent,
-        };
+    #[inline]
+    pub(crate) fn take(request: &Request<'_>) -> Result<Self, MapError> {
         request.check()?;
+        let Request { space, holder, .. } = *request;
         if holder.is_withdrawn() {
-            return Err(MapError::Withdrawn {
-                what: request.place(),
-                holder: holder.describe(),
-            });
+            return Err(request.withdrawn(None));
         }
         let guard = space.enter();
-        let found = guard.view().find(addr);
+        let found = guard.view().find(request.addr);
         let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
-        let found = request.find_ram(leaf, addr.0 - span.first())?;
-        if found.backing.len() < len {
+        let part = request.find_ram(leaf, request.addr.0 - span.first())?;
+        if part.len() < request.len {
             return Err(request.too_short());
         }
-        Self::new(
-            found.object,
-            found.backing,
-            || Self::holder(holder),
-            space.state(),
-            !intent.writes(),
-        )
-        .ok_or_else(|| MapError::Withdrawn {
-            what: found.object.describe(),
-            holder: holder.describe(),
-        })
+        let part = if request.intent.writes() {
+            part
+        } else {
+            part.read_only()
+        };
+        Self::of(part, || Self::holder(holder)).ok_or_else(|| request.withdrawn(Some(part)))
     }
 
     /// Who holds a pin. Not the object in whose name it is: the pin survives that object's end, and must be seen as what keeps it alive
@@ -95,59 +68,36 @@ impl Pin {
     }
 
     #[track_caller]
-    pub(super) fn new(
-        object: &Pointer,
-        backing: Backing,
-        holder: impl FnOnce() -> Holder,
-        state: &Arc<MemoryState>,
-        read_only: bool,
-    ) -> Option<Self> {
-        let hold = Hold::counted(object, PIN, holder)?;
-        let pins: &AtomicU64 = &state.counters.pins;
-        pins.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
-            backing,
-            read_only,
-            hold,
-            state: state.clone(),
-        })
+    #[inline]
+    pub(super) fn of(part: Part<'_>, holder: impl FnOnce() -> Holder) -> Option<Self> {
+        let kept = part.keep(PIN, holder)?;
+        Some(Self { kept })
     }
 
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> VolatileBytes<'_> {
-        let bytes = self.backing.bytes();
-        if self.read_only {
-            bytes.read_only()
-        } else {
-            bytes
-        }
+        self.kept.bytes()
     }
 
-    /// The backing slice, for what wants a file descriptor or a host address.
-    pub fn backing(&self) -> &Backing {
-        &self.backing
+    /// The slice of the region's backing that is pinned, for what wants a file descriptor, or wants to keep the bytes without the region.
+    ///
+    /// # Panics
+    /// Never: a region gives its backing up when nothing pins it any more.
+    pub fn backing(&self) -> Backing {
+        let backing = self.kept.backing();
+        backing.expect("a pinned region has its backing")
     }
 
     /// The region that it keeps.
     pub fn region(&self) -> Option<&Region> {
-        self.hold.object().instance()
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.state.counters.pins.fetch_sub(1, Ordering::Relaxed);
+        self.kept.object().instance()
     }
 }
 
 impl std::fmt::Debug for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Pin({} bytes of {})",
-            self.backing.len(),
-            self.hold.object().describe()
-        )
+        let region = self.kept.object().describe();
+        write!(f, "Pin({} bytes of {region})", self.kept.len())
     }
 }

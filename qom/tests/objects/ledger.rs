@@ -16,11 +16,10 @@ fn the_answer_names_holder_reason_and_place() {
     let b = plant(&machine, machine.root(), &log, "b");
     let link_line = line!() + 1;
     b.set_link("peer", &a).unwrap();
+    let kept = Hold::new(a.object(), Reason("view"), Holder::Outside).unwrap();
     let pin_line = line!() + 1;
-    let pin = Hold::counted(&layer::Target::pointer(&a).unwrap(), Reason("pin"), || {
-        Holder::named("io of disk 3")
-    })
-    .unwrap();
+    let pin = kept.beside(Reason("pin"), || Holder::named("io of disk 3"));
+    drop(kept);
     let why = machine.why_alive(a.object());
     assert!(why.is_alive());
     assert_eq!(why.counts, (4, 1), "handle, parent, link, pin");
@@ -83,11 +82,13 @@ fn without_recording_counts_are_shown_though_unnamed() {
         text.contains("2 user handles, not recorded [user handle]"),
         "{text}"
     );
-    let pointer = layer::Target::pointer(&a).unwrap();
-    let pin = Hold::counted(&pointer, Reason("pin"), || {
+    let kept = Hold::new(a.object(), Reason("view"), Holder::Outside).unwrap();
+    assert_eq!(layer::unnamed(a.object(), Reason("pin")), 0);
+    let pin = kept.beside(Reason("pin"), || {
         unreachable!("not asked while nothing is recorded")
-    })
-    .unwrap();
+    });
+    drop(kept);
+    assert_eq!(layer::unnamed(a.object(), Reason("pin")), 1);
     let text = machine.why_alive(a.object()).to_string();
     assert!(
         text.contains("3 counts, not recorded (2 user handles; pins, snapshots)"),

@@ -45,7 +45,7 @@ fn storage_alone_does_not() {
         (log.count("unparent loose"), log.count("finalize loose")),
         (1, 0)
     );
-    let pointer = hold.object().clone();
+    let pointer = layer::Target::pointer(hold.object()).unwrap();
     drop(hold);
     machine.quiesce(LONG).unwrap();
     assert_eq!(log.count("finalize loose"), 1);
