@@ -58,6 +58,15 @@ impl MappingInner {
         ended
     }
 
+    /// Ends it once, where nobody borrows its bytes: what keeps them goes with the last pointer to this.
+    fn end_unlent(&self) -> bool {
+        let ended = self.lent.end_with_self();
+        if ended {
+            self.uncount();
+        }
+        ended
+    }
+
     /// Called once, by whoever has ended it.
     fn uncount(&self) {
         let counters = &self.space.state().counters;
@@ -147,8 +156,7 @@ impl Handle for MappingInner {
 ///     pin.bytes().read(0, &mut text).unwrap();
 ///     assert_eq!(&text, b"hello");
 /// }).join().unwrap();
-/// mapping.unmap(5)?;
-/// assert!(mapping.unmap(0).is_err());
+/// mapping.unmap(5)?;                                  // or dropped
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -291,22 +299,35 @@ impl Mapping {
     /// Unmaps. `written` bytes from the begin of a bounce buffer for writing go back to where they belong: to whatever is there now.
     ///
     /// # Errors
-    /// It has been unmapped before, or its region or its holder has been withdrawn.
-    pub fn unmap(&self, written: u64) -> Result<MemTx, MapError> {
+    /// Its region or its holder has been withdrawn, or it has been unmapped by [`unmap_shared`](Self::unmap_shared).
+    pub fn unmap(self, written: u64) -> Result<MemTx, MapError> {
+        // Nobody borrows its bytes, so nobody is waited for.
+        self.unmap_by(written, MappingInner::end_unlent)
+    }
+
+    /// As [`unmap`](Self::unmap), of a mapping that other threads may be reading: they may read on in the read sections they are in.
+    ///
+    /// # Errors
+    /// As [`unmap`](Self::unmap).
+    pub fn unmap_shared(&self, written: u64) -> Result<MemTx, MapError> {
+        self.unmap_by(written, |inner| inner.end(Lending::Unmapped))
+    }
+
+    fn unmap_by(
+        &self,
+        written: u64,
+        end: impl FnOnce(&MappingInner) -> bool,
+    ) -> Result<MemTx, MapError> {
         let inner = &self.inner;
-        let unwritten = {
-            let guard = inner.space.enter();
-            let bytes = self.bytes(&guard)?;
-            if inner.bounced && inner.intent.writes() {
-                let mut data = vec![0; usize::try_from(written.min(inner.lent.len())).unwrap_or(0)];
-                let read = bytes.read(0, &mut data);
-                debug_assert!(read.is_ok(), "the length was cut to the buffer's");
-                data
-            } else {
-                Vec::new()
-            }
+        let unwritten = if inner.bounced && inner.intent.writes() {
+            let mut data = vec![0; usize::try_from(written.min(inner.lent.len())).unwrap_or(0)];
+            let read = self.bytes(&inner.space.enter())?.read(0, &mut data);
+            debug_assert!(read.is_ok(), "the length was cut to the buffer's");
+            data
+        } else {
+            Vec::new()
         };
-        if !inner.end(Lending::Unmapped) {
+        if !end(inner) {
             // Somebody was faster; the mapping says what came of it.
             return Err(inner.ended(inner.lent.state()));
         }
@@ -324,8 +345,7 @@ impl Drop for Mapping {
     /// Whoever drops the mapping lends its bytes to nobody, so there is nobody to wait for: region and bytes are let go of with the last
     /// pointer, which is this one or that of somebody who is just finding the mapping ended.
     fn drop(&mut self) {
-        if self.inner.lent.end_with_self() {
-            self.inner.uncount();
+        if self.inner.end_unlent() {
             self.inner.leave_holder();
         }
     }

@@ -9,9 +9,6 @@ use qom::Pending;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// Who asks for a slice: whoever reads the view, which knows neither.
-const BY: Cow<'static, str> = Cow::Borrowed("a slice of a view");
-
 /// What an address space shows at one moment.
 ///
 /// Borrowed from a guard ([`SpaceGuard::view`](crate::SpaceGuard::view)), or owned in a [`Snapshot`](crate::Snapshot).
@@ -79,19 +76,35 @@ impl View {
     /// `len` is zero, the bytes are not all in one range of RAM, or its backing is shorter.
     #[inline]
     pub fn slice(&self, addr: Gpa, len: u64) -> Result<VolatileBytes<'_>, MapError> {
-        if len == 0 {
-            return Err(MapError::Empty { by: BY, at: addr });
+        match self.slice_of_one(addr, len) {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.no_slice(addr, len)),
         }
-        let not_ram = || MapError::NotRam { by: BY, at: addr };
-        let (span, leaf) = self.find(addr).ok_or_else(not_ram)?;
-        let bytes = leaf.direct().ok_or_else(not_ram)?;
-        bytes
-            .subslice(addr.0 - span.first(), len)
-            .ok_or(MapError::TooShort {
-                by: BY,
+    }
+
+    #[expect(clippy::inline_always, reason = "most of a slice is the lookup")]
+    #[inline(always)]
+    fn slice_of_one(&self, addr: Gpa, len: u64) -> Option<VolatileBytes<'_>> {
+        let (span, leaf) = self.flat.get(addr.0)?;
+        let bytes = leaf.direct()?.subslice(addr.0 - span.first(), len)?;
+        (len > 0).then_some(bytes)
+    }
+
+    #[cold]
+    fn no_slice(&self, addr: Gpa, len: u64) -> MapError {
+        let by = Cow::Borrowed("a slice of a view");
+        if len == 0 {
+            return MapError::Empty { by, at: addr };
+        }
+        let leaf = self.find(addr).map(|(_, leaf)| leaf);
+        match leaf.and_then(Leaf::direct) {
+            None => MapError::NotRam { by, at: addr },
+            Some(_) => MapError::TooShort {
+                by,
                 at: addr,
                 wanted: len,
-            })
+            },
+        }
     }
 }
 

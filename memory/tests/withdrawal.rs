@@ -187,7 +187,10 @@ fn a_mapping_ends_with_its_region_and_a_pin_does_not() {
         mapping.bytes(&guard),
         Err(MapError::Withdrawn { .. })
     ));
-    assert!(matches!(idle.unmap(0), Err(MapError::Withdrawn { .. })));
+    assert!(matches!(
+        idle.unmap_shared(0),
+        Err(MapError::Withdrawn { .. })
+    ));
     drop(guard);
     let late = b
         .machine

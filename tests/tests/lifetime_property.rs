@@ -536,7 +536,11 @@ impl World {
             Op::Unmap(i) => {
                 if let Some(mapping) = take(&mut self.mappings, i) {
                     // Nothing is written back, so that tags stay.
-                    let _ = mapping.unmap(0);
+                    let _ = if i % 2 == 0 {
+                        mapping.unmap(0)
+                    } else {
+                        mapping.unmap_shared(0)
+                    };
                 }
             }
             Op::ForgetMapping(i) => {

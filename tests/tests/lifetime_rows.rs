@@ -295,7 +295,10 @@ fn row_4_unplug_with_a_peers_transfer_outstanding() {
     rig.machine.wait_finalized(&weak, LONG).unwrap();
     // The peer still has its idle mapping, and can be unplugged with it.
     unplug(&rig, peer);
-    assert!(matches!(idle.unmap(0), Err(MapError::Withdrawn { .. })));
+    assert!(matches!(
+        idle.unmap_shared(0),
+        Err(MapError::Withdrawn { .. })
+    ));
     rig.finish();
 }
 

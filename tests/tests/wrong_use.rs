@@ -316,9 +316,9 @@ fn a_mapping_is_unmapped_once() {
             .space
             .map(&holder, Gpa(page * PAGE), 8, Intent::ReadWrite)
             .unwrap();
-        assert!(mapping.unmap(4).unwrap().is_ok());
+        assert!(mapping.unmap_shared(4).unwrap().is_ok());
         for error in [
-            mapping.unmap(4).unwrap_err(),
+            mapping.unmap_shared(4).unwrap_err(),
             mapping.bytes(&rig.space.enter()).unwrap_err(),
             mapping.pin(0, 4).unwrap_err(),
         ] {

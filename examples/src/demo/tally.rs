@@ -333,7 +333,7 @@ mod tests {
         assert!(map.unmap(0).unwrap().is_ok());
 
         let handle = machine.handle().clone();
-        drop((map, space));
+        drop(space);
         machine.close(Duration::from_secs(20)).unwrap();
         let left = Left::of(&handle, false);
         assert!(left.is_nothing(), "{left}");

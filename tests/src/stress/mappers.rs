@@ -235,12 +235,21 @@ impl Thread<'_> {
         }
         let one = self.open.swap_remove(self.random.index(self.open.len()));
         // Writing a bounce buffer back would write registers with what it holds; nothing is written.
-        match one.mapping.unmap(0) {
+        if self.random.chance(50) {
+            let ended = one.mapping.unmap(0);
+            match ended {
+                Ok(_) => self.did(Op::Unmap),
+                Err(MapError::Withdrawn { .. }) => self.did(Op::MapWithdrawn),
+                Err(error) => self.board.world.failed("unmap", error),
+            }
+            return;
+        }
+        match one.mapping.unmap_shared(0) {
             Ok(_) => self.did(Op::Unmap),
             Err(MapError::Withdrawn { .. }) => self.did(Op::MapWithdrawn),
             Err(error) => self.board.world.failed("unmap", error),
         }
-        let again = one.mapping.unmap(0).is_err();
+        let again = one.mapping.unmap_shared(0).is_err();
         self.board
             .tally()
             .check(again, || "a mapping was unmapped twice".into());
