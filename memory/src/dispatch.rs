@@ -4,7 +4,7 @@ mod callback;
 
 use crate::access::{self, ByteOrder, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
-use crate::leaf::{Calls, Leaf};
+use crate::leaf::{Calls, Leaf, Place};
 use crate::region::RegionKind;
 use crate::view::View;
 use callback::{call_read, call_write};
@@ -69,7 +69,7 @@ pub(crate) fn load<T: Scalar>(
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
     if let Some((calls, offset)) = leaf.calls_for_read(offset) {
-        let (value, result) = load_by_call::<T>(leaf, calls, offset, order, attrs);
+        let (value, result) = load_by_call::<T>(Place { leaf, calls }, offset, order, attrs);
         return result.ok().map(|()| T::from_u64(value));
     }
     load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
@@ -78,13 +78,12 @@ pub(crate) fn load<T: Scalar>(
 /// Apart, so that loads of memory stay short.
 #[inline(never)]
 fn load_by_call<T: Scalar>(
-    leaf: &Leaf,
-    calls: &Calls,
+    at: Place<'_>,
     offset: u64,
     order: Endian,
     attrs: Attrs,
 ) -> (u64, MemTx) {
-    call_read(leaf, calls, offset, T::SIZE, order, attrs)
+    call_read(at, offset, T::SIZE, order, attrs)
 }
 
 /// A load that no single range serves: pieces, holes, ends of backings.
@@ -121,7 +120,7 @@ pub(crate) fn store<T: Scalar>(
                 return Ok(());
             }
         } else if let Some((calls, offset)) = leaf.calls_for_write(offset) {
-            return store_by_call::<T>(leaf, calls, offset, value, order, attrs).ok();
+            return store_by_call::<T>(Place { leaf, calls }, offset, value, order, attrs).ok();
         }
     }
     store_slowly(view, addr, T::SIZE, value, order, attrs)
@@ -130,14 +129,13 @@ pub(crate) fn store<T: Scalar>(
 /// See [`load_by_call`].
 #[inline(never)]
 fn store_by_call<T: Scalar>(
-    leaf: &Leaf,
-    calls: &Calls,
+    at: Place<'_>,
     offset: u64,
     value: u64,
     order: Endian,
     attrs: Attrs,
 ) -> MemTx {
-    call_write(leaf, calls, offset, T::SIZE, value, order, attrs)
+    call_write(at, offset, T::SIZE, value, order, attrs)
 }
 
 #[cold]
@@ -257,7 +255,8 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
         if let Some((calls, offset)) = leaf.calls_for_read(offset) {
             let size = chunk(calls, offset, most.min(left));
-            let (value, result) = call_read(leaf, calls, offset, size, Endian::Little, attrs);
+            let (value, result) =
+                call_read(Place { leaf, calls }, offset, size, Endian::Little, attrs);
             let n = usize::from(size);
             part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
             Step {
@@ -294,8 +293,7 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             let mut value = [0; 8];
             value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
             let result = call_write(
-                leaf,
-                calls,
+                Place { leaf, calls },
                 offset,
                 size,
                 u64::from_le_bytes(value),

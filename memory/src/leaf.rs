@@ -14,7 +14,7 @@ use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
 use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
 use qom::Object;
-use qom::layer::{Hold, Holder, Pointer, Reason};
+use qom::layer::{Hold, Holder, Pointer, Reason, Typed};
 use std::sync::Arc;
 
 /// A view shows a region.
@@ -44,7 +44,7 @@ struct LeafInner {
 #[repr(align(64))]
 pub(crate) struct Calls {
     pub(crate) ops: Arc<dyn ErasedOps>,
-    pub(crate) owner: Pointer,
+    pub(crate) owner: Typed,
     /// Where in the region the range begins.
     offset: u64,
     pub(crate) rules: AccessRules,
@@ -57,9 +57,10 @@ pub(crate) struct Calls {
 
 impl Calls {
     fn new(core: &RegionCore, range: &FlatRange) -> Option<Self> {
+        let ops = core.ops.clone()?;
         Some(Self {
-            ops: core.ops.clone()?,
-            owner: core.owner.clone(),
+            owner: ops.owner(&core.owner),
+            ops,
             offset: range.offset.0,
             rules: core.rules,
             plain: core.rules.plain_sizes(),
@@ -73,6 +74,13 @@ impl Calls {
     pub(crate) fn is_plain(&self, offset: u64, size: u8) -> bool {
         self.plain & size != 0 && offset & u64::from(size - 1) == 0
     }
+}
+
+/// Where an access has found callbacks: the range, and what is called there.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) leaf: &'a Leaf,
+    pub(crate) calls: &'a Calls,
 }
 
 impl Leaf {

@@ -3,15 +3,19 @@
     unsafe_code,
     reason = "the checked cast on the path of every device access"
 )]
-// Soundness: the one unsafe step is in `level_of`: it turns what `Levels::level` gave into a reference. `level` gives null, or the address of
+// Soundness: one unsafe step is in `level_of`: it turns what `Levels::level` gave into a reference. `level` gives null, or the address of
 // a part whose type is the one asked for: the trait is in a private module and has one implementation, below, which compares the type's identity
 // with its own before it gives its own address. What `parent` lends it lends for as long as the instance is
 // lent to it, so the part lives as long as the borrow of the instance.
+// The other is in `Typed::get`: the address that it turns into a reference came from `level_of` of the object's own instance, of the type whose
+// identity is kept beside it. An instance is set once, in a box of its own, and is taken out again only by whoever has the last pointer to the
+// object (`Object::take_instance` asks for the object itself); a `Typed` owns a pointer, so the part stays where it is for as long as that exists.
 // (Why not `Any`: its answer comes back as two halves through memory and is read as a whole, which stalls the processor at each access.)
 
-use crate::object::{ObjectImpl, RootObject};
+use crate::object::{Object, ObjectImpl, RootObject};
 use std::any::{Any, TypeId};
 use std::ptr;
+use std::sync::Arc;
 
 /// An instance of any type.
 pub trait Instance: Any + Send + Sync + sealed::Levels {}
@@ -49,9 +53,62 @@ pub(crate) fn level_of<T: ObjectImpl>(instance: &dyn Instance) -> Option<&T> {
     unsafe { part.as_ref() }
 }
 
+/// A pointer to an object, with the part of its instance that belongs to one type found beforehand: for whoever calls that part back at each
+/// access. It keeps the object's block of memory, and not the object.
+pub struct Typed {
+    object: Arc<Object>,
+    part: *const (),
+    level: TypeId,
+}
+
+// SAFETY: it gives out what a pointer to the object gives, and instances are `Send` and `Sync`.
+unsafe impl Send for Typed {}
+// SAFETY: as above.
+unsafe impl Sync for Typed {}
+
+impl Typed {
+    /// The object seen as a `T`, if it is one. Where its instance is still being made, it is looked for at each call of [`get`](Self::get).
+    pub fn new<T: ObjectImpl>(object: &Arc<Object>) -> Self {
+        let part = object.instance::<T>().map_or(ptr::null(), ptr::from_ref);
+        Self {
+            part: part.cast(),
+            object: object.clone(),
+            level: TypeId::of::<T>(),
+        }
+    }
+
+    /// The object.
+    #[inline]
+    pub fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    /// The part that belongs to `T`; none while it is being made, or where the object is no `T`.
+    #[inline]
+    pub fn get<T: ObjectImpl>(&self) -> Option<&T> {
+        if self.part.is_null() || self.level != TypeId::of::<T>() {
+            return self.find();
+        }
+        // SAFETY: see the head of the file: it points to a `T` in the instance of an object that is kept.
+        Some(unsafe { &*self.part.cast::<T>() })
+    }
+
+    #[cold]
+    fn find<T: ObjectImpl>(&self) -> Option<&T> {
+        self.object.instance::<T>()
+    }
+}
+
+impl std::fmt::Debug for Typed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Typed({})", self.object.describe())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Instance, level_of};
+    use super::{Instance, Typed, level_of};
+    use crate::layer::Target;
     use crate::{Container, Init, Machine, ObjectImpl, RootObject};
 
     struct Base {
@@ -80,6 +137,28 @@ mod tests {
                 text: "own",
             }
         }
+    }
+
+    #[test]
+    fn a_typed_pointer_finds_its_part_and_others() {
+        let machine = Machine::new("typed");
+        let object = machine.create::<Derived>().unwrap();
+        let typed = Typed::new::<Base>(&object.pointer().unwrap());
+        assert_eq!(typed.get::<Base>().unwrap().number, 7);
+        assert!(std::ptr::eq(
+            typed.get::<Base>().unwrap(),
+            &raw const object.base
+        ));
+        assert_eq!(typed.get::<Derived>().unwrap().text, "own");
+        assert!(typed.get::<Container>().is_none());
+        let wrong = Typed::new::<Container>(typed.object());
+        assert!(wrong.get::<Container>().is_none());
+        assert_eq!(wrong.get::<Derived>().unwrap().text, "own");
+        // What it points to stays when the object has ended.
+        drop(object);
+        machine.quiesce(std::time::Duration::from_secs(10)).unwrap();
+        assert!(typed.object().is_finalized());
+        assert_eq!(typed.get::<Base>().unwrap().number, 7);
     }
 
     #[test]

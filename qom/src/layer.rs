@@ -4,6 +4,7 @@
 
 pub use crate::context::{Inside, Place, depth, enter, innermost};
 pub use crate::hold::Hold;
+pub use crate::instance::Typed;
 pub use crate::ledger::{Holder, Reason};
 pub use crate::panics::message_of;
 

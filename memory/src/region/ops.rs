@@ -1,7 +1,11 @@
 //! The callbacks of a region: a trait with the owner's type in it, and its erased form.
 
-use crate::access::{Access, MemTx, MemTxError};
+use crate::access::{self, Access, MemTx, MemTxError};
+use crate::attrs::Attrs;
+use crate::leaf::Place;
+use qom::layer::{Pointer, Typed};
 use qom::{Object, ObjectImpl, ObjectType};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a region with callbacks does on an access.
 ///
@@ -127,10 +131,13 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
 
 /// [`RegionOps`] without the owner's type.
 ///
-/// `whole_read` and `whole_write` are for an access that is one call: they ask for the veto as well, and are `None` where there is one.
+/// `whole_read` and `whole_write` are for an access that is one call, at one place of one size: they ask for the veto as well, see to panics, and
+/// take and give what fits into registers.
 pub(crate) trait ErasedOps: Send + Sync {
-    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)>;
-    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx>;
+    fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx);
+    fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx;
+    /// The owner, with the part that the callbacks are handed found beforehand.
+    fn owner(&self, owner: &Pointer) -> Typed;
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx);
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx;
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool;
@@ -139,28 +146,47 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
-    #[inline]
-    fn whole_read(&self, owner: &Object, access: Access) -> Option<(u64, MemTx)> {
-        let owner = owner.instance::<T::Owner>()?;
-        if !RegionOps::accepts(self, owner, access, false) {
-            return None;
+    fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
+        let access = Access {
+            offset,
+            size,
+            attrs,
+        };
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let owner = at.calls.owner.get::<T::Owner>()?;
+            let accepted = RegionOps::accepts(self, owner, access, false);
+            accepted.then(|| RegionOps::read(self, owner, access))
+        }));
+        match called {
+            Ok(Some(Ok(value))) => (value & access::mask(size), MemTx::OK),
+            Ok(Some(Err(error))) => (0, error.result()),
+            Ok(None) => (0, at.invalid(access, false)),
+            Err(panic) => (0, at.panicked(panic)),
         }
-        Some(match RegionOps::read(self, owner, access) {
-            Ok(value) => (value, MemTx::OK),
-            Err(error) => (0, error.result()),
-        })
     }
 
-    #[inline]
-    fn whole_write(&self, owner: &Object, access: Access, value: u64) -> Option<MemTx> {
-        let owner = owner.instance::<T::Owner>()?;
-        if !RegionOps::accepts(self, owner, access, true) {
-            return None;
+    fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
+        let access = Access {
+            offset,
+            size,
+            attrs,
+        };
+        let value = value & access::mask(size);
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let owner = at.calls.owner.get::<T::Owner>()?;
+            let accepted = RegionOps::accepts(self, owner, access, true);
+            accepted.then(|| RegionOps::write(self, owner, access, value))
+        }));
+        match called {
+            Ok(Some(Ok(()))) => MemTx::OK,
+            Ok(Some(Err(error))) => error.result(),
+            Ok(None) => at.invalid(access, true),
+            Err(panic) => at.panicked(panic),
         }
-        Some(match RegionOps::write(self, owner, access, value) {
-            Ok(()) => MemTx::OK,
-            Err(error) => error.result(),
-        })
+    }
+
+    fn owner(&self, owner: &Pointer) -> Typed {
+        Typed::new::<T::Owner>(owner)
     }
 
     #[inline]
