@@ -48,12 +48,16 @@ pub(crate) struct Calls {
     /// Where in the region the range begins.
     offset: u64,
     pub(crate) rules: AccessRules,
-    /// The sizes (as bits 1, 2, 4, 8) of which an aligned access is one call with nothing to be shifted.
-    plain: u8,
-    /// Whether reads go to the callbacks; of a ROM device in direct mode they do not.
-    reads: bool,
-    pub(crate) reentrant: bool,
+    /// The sizes (as bits 1, 2, 4, 8) of which an aligned access is one call with nothing to be shifted; and what else is said by a bit.
+    flags: u8,
 }
+
+const _: () = assert!(size_of::<Calls>() == 64, "one line of the caches");
+
+/// Reads go to the callbacks; of a ROM device in direct mode they do not.
+const READS: u8 = 0x10;
+/// The owner's callbacks may be entered while they run in the same thread.
+const REENTRANT: u8 = 0x20;
 
 impl Calls {
     fn new(core: &RegionCore, range: &FlatRange) -> Option<Self> {
@@ -63,16 +67,21 @@ impl Calls {
             ops,
             offset: range.offset.0,
             rules: core.rules,
-            plain: core.rules.plain_sizes(),
-            reads: !range.romd,
-            reentrant: core.reentrant,
+            flags: core.rules.plain_sizes()
+                | if range.romd { 0 } else { READS }
+                | if core.reentrant { REENTRANT } else { 0 },
         })
+    }
+
+    #[inline]
+    pub(crate) fn is_reentrant(&self) -> bool {
+        self.flags & REENTRANT != 0
     }
 
     /// Whether an access is one call, as it is.
     #[inline]
     pub(crate) fn is_plain(&self, offset: u64, size: u8) -> bool {
-        self.plain & size != 0 && offset & u64::from(size - 1) == 0
+        self.flags & size != 0 && offset & u64::from(size - 1) == 0
     }
 }
 
@@ -143,7 +152,7 @@ impl Leaf {
     /// What a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
     #[inline]
     pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(&Calls, u64)> {
-        let calls = self.inner.calls.as_ref().filter(|calls| calls.reads)?;
+        let calls = self.inner.calls.as_ref().filter(|calls| calls.flags & READS != 0)?;
         Some((calls, calls.offset + offset))
     }
 

@@ -146,7 +146,7 @@ fn admit(
         };
         return Err(at.invalid(access, is_write));
     }
-    if calls.reentrant {
+    if calls.is_reentrant() {
         return Ok(None);
     }
     match reentrancy::enter(owner) {
