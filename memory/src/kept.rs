@@ -15,8 +15,9 @@ use crate::host::{Backing, HostMemory, VolatileBytes};
 use crate::region::Region;
 use parking_lot::Mutex;
 use qom::grace::Guard;
-use qom::layer::{Hold, Holder, Reason};
+use qom::layer::{Hold, Holder, Pointer, Reason, Target};
 use qom::{MachineHandle, Object};
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a region that somebody keeps at the moment.
@@ -131,8 +132,8 @@ impl Kept {
 pub(crate) enum Keeper {
     /// The region that they belong to.
     Region(Kept),
-    /// Nobody else: they are a copy.
-    Copy(Backing),
+    /// Nobody else: they are a copy of what this region answers.
+    Copy(Backing, Weak<Object>),
 }
 
 /// How lending has ended, or has not.
@@ -164,7 +165,7 @@ impl Lent {
     pub(crate) fn new(keeper: Keeper, read_only: bool, machine: &MachineHandle) -> Self {
         let host = match &keeper {
             Keeper::Region(kept) => kept.host,
-            Keeper::Copy(backing) => backing.host(),
+            Keeper::Copy(backing, _) => backing.host(),
         };
         Self {
             host: if read_only { host.read_only() } else { host },
@@ -207,6 +208,15 @@ impl Lent {
             // SAFETY: see the head of the file: the section and `self` are borrowed for the lifetime of the result.
             Lending::Open => Ok(unsafe { self.host.bytes() }),
             ended => Err(ended),
+        }
+    }
+
+    /// The region that the bytes belong to or are a copy of, as long as they are lent.
+    pub(crate) fn object(&self) -> Option<Pointer> {
+        match &*self.keeper.lock() {
+            Some(Keeper::Region(kept)) => kept.object().pointer().ok(),
+            Some(Keeper::Copy(_, region)) => region.upgrade(),
+            None => None,
         }
     }
 

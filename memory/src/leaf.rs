@@ -152,7 +152,11 @@ impl Leaf {
     /// What a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
     #[inline]
     pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(&Calls, u64)> {
-        let calls = self.inner.calls.as_ref().filter(|calls| calls.flags & READS != 0)?;
+        let calls = self
+            .inner
+            .calls
+            .as_ref()
+            .filter(|calls| calls.flags & READS != 0)?;
         Some((calls, calls.offset + offset))
     }
 

@@ -20,11 +20,11 @@ use crate::host::VolatileBytes;
 use crate::kept::{Keeper, Lending, Lent};
 use crate::space::{AddressSpace, SpaceGuard};
 use bounce::bounce;
-use qom::layer::{self, Holder, Pointer, Reason};
-use qom::{Handle, HandleId, Object};
+use qom::Handle;
+use qom::layer::{self, Entry, Holder, Pointer, Reason};
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 /// A mapping holds a region.
 pub(crate) const MAPPING: Reason = Reason("mapping");
@@ -33,12 +33,11 @@ pub(crate) const PIN: Reason = Reason("pin (I/O in flight)");
 
 pub(crate) struct MappingInner {
     lent: Lent,
-    region: Weak<Object>,
-    holder: Weak<Object>,
-    /// What it maps, and who mapped it: looked up when it is taken away from its holder, as the two may not be there later. At other times
+    /// Where it stands on its holder's list.
+    entry: Entry,
+    /// What it maps, and who mapped it: looked up when it is ended under its user's hands, as the two may not be there later. At other times
     /// it is looked up where it is asked for, as most mappings come and go unasked.
-    parties: OnceLock<[String; 2]>,
-    handle: OnceLock<HandleId>,
+    parties: OnceLock<Box<[String; 2]>>,
     space: AddressSpace,
     addr: Gpa,
     intent: Intent,
@@ -48,9 +47,7 @@ pub(crate) struct MappingInner {
 impl MappingInner {
     /// Ends the mapping once; true: this call did it.
     fn end(&self, how: Lending) -> bool {
-        if how == Lending::Withdrawn {
-            let _ = self.parties.set(self.look_up());
-        }
+        let _ = self.parties();
         let ended = self.lent.end(how, self.space.machine());
         if ended {
             self.uncount();
@@ -79,28 +76,24 @@ impl MappingInner {
 
     /// Takes it off its holder's list.
     fn leave_holder(&self) {
-        if let (Some(holder), Some(id)) = (self.holder.upgrade(), self.handle.get()) {
-            layer::forget_opened(&holder, *id);
-        }
-    }
-
-    fn look_up(&self) -> [String; 2] {
-        let name = |object: &Weak<Object>, other: &str| match object.upgrade() {
-            Some(object) => object.describe(),
-            None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
-        };
-        [
-            name(&self.region, "a region that is gone"),
-            name(&self.holder, "a holder that is gone, of what was"),
-        ]
+        self.entry.forget(self.space.machine());
     }
 
     /// What is mapped, and who mapped it. Takes the tree lock.
     fn parties(&self) -> [String; 2] {
-        self.parties
-            .get()
-            .cloned()
-            .unwrap_or_else(|| self.look_up())
+        let parties = self.parties.get_or_init(|| {
+            let region = self.lent.object();
+            let holder = self.entry.holder(self.space.machine());
+            let name = |object: Option<Pointer>, other: &str| match object {
+                Some(object) => object.describe(),
+                None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
+            };
+            Box::new([
+                name(region, "what answers"),
+                name(holder, "a holder that is gone, of what was"),
+            ])
+        });
+        (**parties).clone()
     }
 
     /// The region is withdrawn.
@@ -167,10 +160,11 @@ pub struct Mapping {
 
 impl Mapping {
     #[track_caller]
-    pub(crate) fn open(holder: &Pointer, request: &Request<'_>) -> Result<Self, MapError> {
+    pub(crate) fn open(request: &Request<'_>) -> Result<Self, MapError> {
         request.check()?;
         let Request {
             space,
+            holder,
             addr,
             len,
             intent,
@@ -183,7 +177,7 @@ impl Mapping {
         let bounced = leaf.bytes().is_none() && leaf.core().ops.is_some();
         let keeper = if bounced {
             let left = (span.last() - addr.0).saturating_add(1);
-            Keeper::Copy(bounce(request, &guard, len.min(left))?)
+            Keeper::Copy(bounce(request, &guard, len.min(left))?, layer::weak(region))
         } else {
             let part = request.find_ram(leaf, addr.0 - span.first())?;
             let kept = part.keep_named(MAPPING, Holder::object(holder));
@@ -191,10 +185,8 @@ impl Mapping {
         };
         let inner = Arc::new(MappingInner {
             lent: Lent::new(keeper, !intent.writes(), space.machine()),
-            region: layer::weak(region),
-            holder: Arc::downgrade(holder),
+            entry: Entry::of(holder),
             parties: OnceLock::new(),
-            handle: OnceLock::new(),
             space: space.clone(),
             addr,
             intent,
@@ -203,8 +195,7 @@ impl Mapping {
         let counters = &space.state().counters;
         counters.mappings.fetch_add(1, Ordering::Relaxed);
         let this = Self { inner };
-        let handle = layer::open(holder, this.inner.clone())?;
-        let _ = this.inner.handle.set(handle);
+        layer::open_at(holder, &this.inner, |inner| &inner.entry)?;
         if !bounced {
             leaf.core().add_mapping(Arc::downgrade(&this.inner));
             // The region's mark is set before its mappings are taken from the list: either the list had this one, or the mark is
@@ -262,7 +253,7 @@ impl Mapping {
         if len == 0 {
             return Err(MapError::Empty { by: inner.by(), at });
         }
-        let holder = || match inner.holder.upgrade() {
+        let holder = || match inner.entry.holder(inner.space.machine()) {
             Some(holder) => Pin::holder(&holder),
             None => Holder::Outside,
         };
@@ -277,7 +268,7 @@ impl Mapping {
                 };
                 Pin::of(part, holder).ok_or(NoPin::TooMany)
             }
-            Keeper::Copy(_) => Err(NoPin::Copy),
+            Keeper::Copy(..) => Err(NoPin::Copy),
         });
         // Names are looked up outside the lock.
         match found {

@@ -288,15 +288,15 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Mapping, MapError> {
-        let holder = holder.pointer()?;
-        let request = Request {
-            space: self,
-            holder: &holder,
-            addr,
-            len,
-            intent,
-        };
-        Mapping::open(&holder, &request)
+        holder.with(|holder| {
+            Mapping::open(&Request {
+                space: self,
+                holder,
+                addr,
+                len,
+                intent,
+            })
+        })?
     }
 
     /// Pins exactly `len` bytes of RAM at `addr` for an I/O in flight of `holder`.

@@ -6,6 +6,7 @@ pub use crate::context::{Inside, Place, depth, enter, innermost};
 pub use crate::hold::Hold;
 pub use crate::instance::Typed;
 pub use crate::ledger::{Holder, Reason};
+pub use crate::opened::Entry;
 pub use crate::panics::message_of;
 
 use crate::class::Class;
@@ -179,6 +180,20 @@ pub fn close_opened_since(holder: &Pointer, mark: HandleId) {
 /// The holder is withdrawn, gone, or still in init.
 pub fn open(holder: &Pointer, handle: Arc<dyn Handle>) -> Result<HandleId, crate::TreeError> {
     crate::tree::open(holder, handle)
+}
+
+/// Opens a handle in the holder's name, as [`open`], and notes in its entry where it stands.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_at<H: Handle + 'static>(
+    holder: &Object,
+    handle: &Arc<H>,
+    entry: impl FnOnce(&H) -> &Entry,
+) -> Result<(), crate::TreeError> {
+    let id = crate::tree::open(holder, handle.clone())?;
+    entry(handle).set(id);
+    Ok(())
 }
 
 /// Takes an object's parent away without withdrawing it, as a roll-back of an implicit parent.

@@ -46,7 +46,7 @@ pub trait ObjectOps: Target {
     /// # Errors
     /// The object is withdrawn, gone, or still in init.
     fn open(&self, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
-        crate::tree::open(&self.pointer()?, handle)
+        self.with(|holder| crate::tree::open(holder, handle))?
     }
 
     /// Sets the strong link called `name`; it is cut when this object is withdrawn.

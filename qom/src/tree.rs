@@ -248,6 +248,22 @@ impl Tree {
         self.node(key).map_or(&[], |n| &n.opened)
     }
 
+    /// Takes one handle off a holder's list, to be dropped outside the lock.
+    pub(crate) fn forget_opened(
+        &mut self,
+        holder: TreeKey,
+        id: HandleId,
+    ) -> Option<Arc<dyn Handle>> {
+        let opened = &mut self.node_mut(holder)?.opened;
+        let at = opened.iter().rposition(|(i, _)| *i == id)?;
+        Some(opened.remove(at).1)
+    }
+
+    /// The object at a place.
+    pub(crate) fn object(&self, key: TreeKey) -> Option<&Arc<Object>> {
+        self.node(key).map(|node| &node.object)
+    }
+
     fn describe(&self, object: &Object) -> String {
         self.path(object.key)
             .or_else(|| object.last_path.get().map(|p| format!("{p} (withdrawn)")))
@@ -360,7 +376,7 @@ fn place(
 }
 
 /// Opens `handle` in the name of `holder`.
-pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
+pub(crate) fn open(holder: &Object, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
     {
         let mut tree = holder.machine_inner().tree.lock();
         let id = HandleId(tree.next_handle);
@@ -391,9 +407,7 @@ pub(crate) fn open(holder: &Arc<Object>, handle: Arc<dyn Handle>) -> Result<Hand
 /// Forgets a handle that has been or is being closed; gives it to be dropped outside the lock.
 pub(crate) fn forget(holder: &Arc<Object>, id: HandleId) -> Option<Arc<dyn Handle>> {
     let mut tree = holder.machine_inner().tree.lock();
-    let opened = &mut tree.node_mut(holder.key)?.opened;
-    let at = opened.iter().rposition(|(i, _)| *i == id)?;
-    Some(opened.remove(at).1)
+    tree.forget_opened(holder.key, id)
 }
 
 /// Handles opened since `mark`, oldest first, taken out of the holder's list.
