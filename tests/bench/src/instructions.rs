@@ -3,8 +3,10 @@
 //! A machine that others use too shows in every time, but not in the number of instructions that a thread executes. Each operation is run
 //! twice in a process of its own, once three times as often: the difference is what it takes, without anything that is done once.
 
+mod profile;
 mod tolerance;
 
+pub use profile::profile;
 pub use tolerance::{Counts, Verdict};
 
 use crate::operations::{OPERATIONS, Operation};
@@ -74,6 +76,12 @@ fn count(operation: &Operation) -> Result<f64, String> {
 
 /// Instructions of the main thread of a whole process.
 fn run(operation: &Operation, rounds: u64) -> Result<u64, String> {
+    let text = file_of_run(operation, rounds)?;
+    total(&text).ok_or_else(|| format!("`{}`: callgrind wrote no total", operation.name))
+}
+
+/// What callgrind writes of the main thread of a whole process.
+fn file_of_run(operation: &Operation, rounds: u64) -> Result<String, String> {
     let name = format!("holdfast-count-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     let told = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -84,7 +92,7 @@ fn run(operation: &Operation, rounds: u64) -> Result<u64, String> {
 }
 
 /// Callgrind writes a file for each thread; that of the main thread is the first.
-fn run_in(folder: &Path, operation: &Operation, rounds: u64) -> Result<u64, String> {
+fn run_in(folder: &Path, operation: &Operation, rounds: u64) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let out = folder.join("out");
     let output = Command::new("valgrind")
@@ -102,8 +110,7 @@ fn run_in(folder: &Path, operation: &Operation, rounds: u64) -> Result<u64, Stri
         ));
     }
     let text = std::fs::read_to_string(folder.join("out-01"));
-    let text = text.map_err(|error| format!("{}: {error}", folder.display()))?;
-    total(&text).ok_or_else(|| format!("`{}`: callgrind wrote no total", operation.name))
+    text.map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 /// The total of a file of callgrind's.

@@ -20,6 +20,7 @@ Measures the crates beside their peers.
 
 usage: cargo xtask bench [GROUP]... [--quick | --smoke] [--json FILE] [--svg DIR]
        cargo xtask bench instructions [--update]
+       cargo xtask bench profile [OPERATION]...
 
   --quick        fewer and shorter samples
   --smoke        a little of everything, for the errors and not for the figures
@@ -28,6 +29,7 @@ usage: cargo xtask bench [GROUP]... [--quick | --smoke] [--json FILE] [--svg DIR
 
   instructions   counts what single operations execute, under valgrind, and compares it with tests/bench/instructions.json
   --update       keeps the counts there instead
+  profile        shows by function where the instructions of these operations, or of all, go
 
 A cell is median (lower-upper quartile), and for a peer [ours by peer]. The table of targets comes last, from the groups that
 ran. Without a group (or with the word `targets`) all of them run:
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let done = match args.first().map(String::as_str) {
         Some("count") => count(&args[1..]),
         Some("instructions") => compare(&args[1..]),
+        Some("profile") => profiles(&args[1..]),
         _ => options(args).and_then(|options| run(&options)),
     };
     match done {
@@ -134,6 +137,33 @@ fn count(args: &[String]) -> Result<ExitCode, String> {
         .parse()
         .map_err(|_| format!("`{rounds}` is no number"))?;
     (operation.run)(rounds);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows where the instructions of operations go.
+fn profiles(args: &[String]) -> Result<ExitCode, String> {
+    if let Err(reason) = instructions::available() {
+        println!("profile: SKIPPED ({reason})");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = args
+        .iter()
+        .find(|a| OPERATIONS.iter().all(|o| o.name != **a))
+    {
+        let names: Vec<_> = OPERATIONS.iter().map(|o| o.name).collect();
+        return Err(format!(
+            "no operation `{unknown}` among\n  {}",
+            names.join("\n  ")
+        ));
+    }
+    println!(
+        "instructions of one round, of the calling thread, by the function that executes them"
+    );
+    for operation in OPERATIONS {
+        if args.is_empty() || args.iter().any(|a| a == operation.name) {
+            println!("\n{}", instructions::profile(operation)?);
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -80,6 +80,18 @@ pub const OPERATIONS: &[Operation] = &[
         run: |rounds| add_remove(4096, rounds),
     },
     Operation {
+        name: "a region more in a view of 4096, built at once",
+        rounds: 4096,
+        tolerance: BESIDE_OTHERS,
+        run: build,
+    },
+    Operation {
+        name: "device with 4 regions, from create to unparent",
+        rounds: 300,
+        tolerance: BESIDE_OTHERS,
+        run: life,
+    },
+    Operation {
         name: "region made, added, withdrawn, finalized",
         rounds: 300,
         tolerance: BESIDE_OTHERS,
@@ -190,6 +202,44 @@ fn add_remove(siblings: u64, rounds: u64) {
             .add_subregion(Offset(place + PAGE), &extra, Priority(0));
         added.expect("it is nowhere");
         board.system.del_subregion(&extra).expect("it is there");
+        if done % SETTLE_EVERY == 0 {
+            board.settle();
+        }
+    }
+    board.close();
+}
+
+/// Adds and renders as many regions as there are rounds, at random places, in one transaction.
+fn build(rounds: u64) {
+    let board = board();
+    let mut places: Vec<u64> = (0..rounds).map(|i| i * 2 * PAGE).collect();
+    Random::new(rounds).shuffle(&mut places);
+    let regions: Vec<_> = places
+        .into_iter()
+        .map(|at| {
+            let part = RAM.slice(at / 2 % (4096 * PAGE), PAGE);
+            let part = part.expect("a part of the RAM");
+            let region = Region::ram("page", part).create(board.machine.root());
+            (at, region.expect("a region"))
+        })
+        .collect();
+    board.show(&regions);
+    board.close();
+}
+
+fn life(rounds: u64) {
+    let board = board();
+    for done in 0..rounds {
+        let card = board.card();
+        let regions: Vec<_> = (0..4)
+            .map(|i| {
+                let region = Region::io("regs", Size::new(PAGE), Plain).create(&card);
+                (i * PAGE, region.expect("a region"))
+            })
+            .collect();
+        board.show(&regions);
+        card.unparent().expect("it is there");
+        drop(card);
         if done % SETTLE_EVERY == 0 {
             board.settle();
         }
