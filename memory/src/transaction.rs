@@ -201,7 +201,10 @@ pub(crate) fn contained_in(object: &Pointer) -> Result<Option<WeakRef<Region>>, 
     let key = key_of(object)?;
     let lock = region_of(object)?.state.lock.lock();
     let topo = lock.borrow();
-    let container = topo.topology.get(key).and_then(|node| node.container());
+    let container = topo
+        .topology
+        .get(key)
+        .and_then(crate::topology::Node::container);
     let container = container.and_then(|c| topo.regions.get(&c));
     Ok(container
         .and_then(|c| c.instance::<Region>())

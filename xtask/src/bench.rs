@@ -28,9 +28,19 @@ pub(crate) fn smoke(runner: &Runner) -> Outcome {
 
 /// What single operations execute, against the counts that are kept; where they cannot be compared the program says why.
 pub(crate) fn instructions(runner: &Runner) -> Outcome {
-    const SKIPPED: &str = "instructions: SKIPPED (";
-    match runner.run(program().arg("instructions"), LIMIT) {
-        Ok(ended) => match ended.output.lines().find_map(|l| l.strip_prefix(SKIPPED)) {
+    check(runner, "instructions")
+}
+
+/// Whether readers execute read-modify-writes; where the program cannot be looked at it says why.
+pub(crate) fn machine_code(runner: &Runner) -> Outcome {
+    check(runner, "machine-code")
+}
+
+/// One of the program's own checks, which say `NAME: SKIPPED (why)` where they cannot be made.
+fn check(runner: &Runner, name: &str) -> Outcome {
+    let skipped = format!("{name}: SKIPPED (");
+    match runner.run(program().arg(name), LIMIT) {
+        Ok(ended) => match ended.output.lines().find_map(|l| l.strip_prefix(&skipped)) {
             Some(reason) => Outcome::Skipped(reason.trim_end_matches(')').to_owned()),
             None => Outcome::Ok,
         },

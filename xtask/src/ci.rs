@@ -62,6 +62,11 @@ const STEPS: &[Step] = &[
         run: bench::instructions,
     },
     Step {
+        name: "machine-code",
+        about: "no read-modify-write in what readers execute",
+        run: bench::machine_code,
+    },
+    Step {
         name: "loom",
         about: "the model checks */tests/loom_*.rs",
         run: loom::run_all,

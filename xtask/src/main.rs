@@ -40,6 +40,8 @@ usage: cargo xtask COMMAND [ARGS]
   bench [GROUP]... [--quick] [--json FILE] [--svg DIR]
                                       how fast the crates are beside their peers (release build); --help lists the groups
   bench instructions [--update]       what hot operations execute, against the counts that are kept
+  bench profile [OPERATION]...        where the instructions of these operations go, by function
+  bench machine-code                  whether readers execute read-modify-writes
   bench-smoke                         every benchmark once, for its errors and not for its figures
   help                                this text
 

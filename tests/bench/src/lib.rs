@@ -34,4 +34,5 @@ pub mod targets;
 pub mod chart;
 
 pub mod instructions;
+pub mod machine_code;
 pub mod operations;

@@ -4,6 +4,7 @@ use holdfast_bench::contest::Effort;
 use holdfast_bench::groups::{GROUPS, Group};
 use holdfast_bench::heap::Heap;
 use holdfast_bench::instructions::{self, Verdict};
+use holdfast_bench::machine_code;
 use holdfast_bench::operations::OPERATIONS;
 use holdfast_bench::report::Report;
 use holdfast_bench::targets;
@@ -21,6 +22,7 @@ Measures the crates beside their peers.
 usage: cargo xtask bench [GROUP]... [--quick | --smoke] [--json FILE] [--svg DIR]
        cargo xtask bench instructions [--update]
        cargo xtask bench profile [OPERATION]...
+       cargo xtask bench machine-code
 
   --quick        fewer and shorter samples
   --smoke        a little of everything, for the errors and not for the figures
@@ -30,6 +32,7 @@ usage: cargo xtask bench [GROUP]... [--quick | --smoke] [--json FILE] [--svg DIR
   instructions   counts what single operations execute, under valgrind, and compares it with tests/bench/instructions.json
   --update       keeps the counts there instead
   profile        shows by function where the instructions of these operations, or of all, go
+  machine-code   looks for read-modify-writes in what readers execute, with objdump; status 1 if there are any
 
 A cell is median (lower-upper quartile), and for a peer [ours by peer]. The table of targets comes last, from the groups that
 ran. Without a group (or with the word `targets`) all of them run:
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Some("count") => count(&args[1..]),
         Some("instructions") => compare(&args[1..]),
         Some("profile") => profiles(&args[1..]),
+        Some("machine-code") => Ok(read_machine_code()),
         _ => options(args).and_then(|options| run(&options)),
     };
     match done {
@@ -165,6 +169,29 @@ fn profiles(args: &[String]) -> Result<ExitCode, String> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what readers execute, and whether there is a read-modify-write in it.
+fn read_machine_code() -> ExitCode {
+    let found = match machine_code::look() {
+        Ok(found) => found,
+        Err(reason) => {
+            println!("machine-code: SKIPPED ({reason})");
+            return ExitCode::SUCCESS;
+        }
+    };
+    println!("what readers execute\n{}", machine_code::table(&found));
+    let read_modify_writes: u32 = found.values().map(|f| f.read_modify_writes).sum();
+    println!("machine-code: {read_modify_writes} read-modify-writes");
+    // All three probes, or nothing has been looked at.
+    let probes = found
+        .keys()
+        .filter(|name| name.contains("::probe_"))
+        .count();
+    if probes < 3 || read_modify_writes > 0 {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// Counts instructions, and compares them with those that are kept, or keeps them.
