@@ -19,7 +19,7 @@ const BYTES_PER_COMMIT: u64 = 2048;
 const BYTES_PER_RANGE: u64 = 256;
 
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
-    let (changes, notified, spaces) = {
+    let (changed, notified, hearers) = {
         let mut topo = cell.borrow_mut();
         let pending = topo.topology.take_pending();
         let notified = pending.notified();
@@ -41,45 +41,37 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
                 .expect("a region in the topology has an object");
             Leaf::new(object, range, view_holder).expect("an object in the map is a region")
         });
-        let spaces: Vec<Arc<SpaceInner>> = spaces.values().cloned().collect();
-        (changes, notified, spaces)
+        let changed: Vec<(Arc<SpaceInner>, SpaceChange<Leaf>)> = changes
+            .into_iter()
+            .filter_map(|change| Some((spaces.get(&change.space)?.clone(), change)))
+            .collect();
+        let hearers = notified.then(|| Hearers::of(spaces.values(), &changed));
+        (changed, notified, hearers.unwrap_or_default())
     };
     state.counters.commits.fetch_add(1, Ordering::Relaxed);
-    let span = tracing::debug_span!("commit", spaces = changes.len(), notified);
+    let span = tracing::debug_span!("commit", spaces = changed.len(), notified);
     let _entered = span.enter();
-    let listeners = by_priority(&spaces);
-    let changed: Vec<(Arc<SpaceInner>, SpaceChange<Leaf>)> = changes
-        .into_iter()
-        .filter_map(|c| Some((spaces.iter().find(|s| s.key == c.space)?.clone(), c)))
-        .collect();
-    if notified {
-        for (space, entry) in &listeners {
-            entry.call(space, Call::Begin);
-        }
+    for (space, entry) in &hearers.all {
+        entry.call(space, Call::Begin);
     }
-    let unchanged: Vec<_> = spaces
-        .iter()
-        .filter(|s| !changed.iter().any(|(c, _)| c.key == s.key))
-        .collect();
     for (space, change) in changed {
         // A space that is closed in a commit that QEMU would not tell of still gives its own listeners their deletes.
         let alone = space.is_closed() && !notified;
-        let own = if alone {
-            space.listeners.load_full()
-        } else {
-            Arc::default()
-        };
-        own.iter().for_each(|l| l.call(&space, Call::Begin));
+        let own = alone.then(|| space.listeners.load_full());
+        let own = own.as_deref().map(Vec::as_slice).unwrap_or_default();
+        for entry in own {
+            entry.call(&space, Call::Begin);
+        }
         apply(&space, change);
-        own.iter().for_each(|l| l.call(&space, Call::Commit));
+        for entry in own {
+            entry.call(&space, Call::Commit);
+        }
     }
-    if notified {
-        for space in unchanged {
-            tell_unchanged(space);
-        }
-        for (space, entry) in &listeners {
-            entry.call(space, Call::Commit);
-        }
+    for space in &hearers.of_unchanged {
+        tell_unchanged(space);
+    }
+    for (space, entry) in &hearers.all {
+        entry.call(space, Call::Commit);
     }
     let closed: Vec<_> = {
         let topo = &mut *cell.borrow_mut();
@@ -94,19 +86,35 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
     }
 }
 
-fn by_priority(spaces: &[Arc<SpaceInner>]) -> Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)> {
-    let mut all: Vec<_> = spaces
-        .iter()
-        .flat_map(|s| {
-            s.listeners
-                .load()
-                .iter()
-                .map(|l| (s.clone(), l.clone()))
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    all.sort_by_key(|(_, l)| (l.priority, l.id));
-    all
+/// Who is told of a commit that counts.
+#[derive(Default)]
+struct Hearers {
+    /// Every listener and its space, by ascending priority.
+    all: Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)>,
+    /// The spaces that stay as they are and have a listener that wants to hear of what stays.
+    of_unchanged: Vec<Arc<SpaceInner>>,
+}
+
+impl Hearers {
+    fn of<'a>(
+        spaces: impl Iterator<Item = &'a Arc<SpaceInner>>,
+        changed: &[(Arc<SpaceInner>, SpaceChange<Leaf>)],
+    ) -> Self {
+        let mut this = Self::default();
+        // Both ascend by key.
+        let mut changed = changed.iter().map(|(space, _)| space.key).peekable();
+        for space in spaces {
+            let is_changed = changed.next_if_eq(&space.key).is_some();
+            let listeners = space.listeners.load();
+            if !is_changed && listeners.iter().any(|l| l.wants_unchanged) {
+                this.of_unchanged.push(space.clone());
+            }
+            let pairs = listeners.iter().map(|l| (space.clone(), l.clone()));
+            this.all.extend(pairs);
+        }
+        this.all.sort_by_key(|(_, l)| (l.priority, l.id));
+        this
+    }
 }
 
 /// Tells one space's listeners and publishes its new view.

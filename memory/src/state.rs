@@ -4,12 +4,12 @@ use crate::flat::Views;
 use crate::leaf::Leaf;
 use crate::mapping::PIN;
 use crate::space::SpaceInner;
-use crate::topology::{RegionKey, SpaceKey, Topology};
+use crate::topology::{ByRegion, SpaceKey, Topology};
 use parking_lot::ReentrantMutex;
 use qom::MachineHandle;
 use qom::layer::{Hold, Holder, Pointer, unnamed};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,11 +25,11 @@ pub(crate) struct MemoryState {
 pub(crate) struct Topo {
     pub(crate) topology: Topology,
     pub(crate) views: Views<Leaf>,
-    pub(crate) regions: HashMap<RegionKey, Pointer>,
+    pub(crate) regions: ByRegion<Pointer>,
     /// Container → subregion, by subregion.
-    pub(crate) sub_holds: HashMap<RegionKey, Hold>,
+    pub(crate) sub_holds: ByRegion<Hold>,
     /// Alias → target, by alias.
-    pub(crate) alias_holds: HashMap<RegionKey, Hold>,
+    pub(crate) alias_holds: ByRegion<Hold>,
     /// Address space → root.
     pub(crate) root_holds: BTreeMap<SpaceKey, Hold>,
     pub(crate) spaces: BTreeMap<SpaceKey, Arc<SpaceInner>>,
@@ -72,9 +72,9 @@ impl MemoryState {
             lock: ReentrantMutex::new(RefCell::new(Topo {
                 topology: Topology::new(),
                 views: Views::new(),
-                regions: HashMap::new(),
-                sub_holds: HashMap::new(),
-                alias_holds: HashMap::new(),
+                regions: ByRegion::default(),
+                sub_holds: ByRegion::default(),
+                alias_holds: ByRegion::default(),
                 root_holds: BTreeMap::new(),
                 spaces: BTreeMap::new(),
                 closing: Vec::new(),

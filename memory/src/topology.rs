@@ -40,6 +40,7 @@ use std::num::NonZeroU32;
 pub use damage::{Damage, Pending};
 pub use error::TopologyError;
 pub(crate) use interval::Interval;
+pub(crate) use key::ByRegion;
 pub use key::{RegionKey, SpaceKey};
 pub use node::Node;
 pub use spec::{Kind, Priority, RegionSpec};

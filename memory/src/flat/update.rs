@@ -111,22 +111,14 @@ impl<V: Clone> FlatView<V> {
         {
             return self.for_each_group(&[first.hull(*last)], render);
         }
+        if let [span] = damage {
+            let (window, hull) = self.around(*span);
+            return render(hull, &[window]);
+        }
         let mut group: Option<Span> = None;
         let mut windows: Vec<Span> = Vec::new();
         for &span in damage {
-            let mut window = span;
-            let mut hull = span;
-            let beside = [span.first().checked_sub(1), span.last().checked_add(1)];
-            for (range, _) in beside
-                .into_iter()
-                .flatten()
-                .filter_map(|addr| self.range_at(addr))
-            {
-                hull = hull.hull(range.span);
-                if range.unmergeable {
-                    window = window.hull(range.span);
-                }
-            }
+            let (mut window, hull) = self.around(span);
             match group {
                 Some(before) if before.overlaps(hull) => {
                     group = Some(before.hull(hull));
@@ -147,6 +139,24 @@ impl<V: Clone> FlatView<V> {
         if let Some(done) = group {
             render(done, &windows);
         }
+    }
+
+    /// The window to be rendered for a damaged span, and the hull of what takes part in the merging.
+    fn around(&self, span: Span) -> (Span, Span) {
+        let mut window = span;
+        let mut hull = span;
+        let beside = [span.first().checked_sub(1), span.last().checked_add(1)];
+        for (range, _) in beside
+            .into_iter()
+            .flatten()
+            .filter_map(|addr| self.range_at(addr))
+        {
+            hull = hull.hull(range.span);
+            if range.unmergeable {
+                window = window.hull(range.span);
+            }
+        }
+        (window, hull)
     }
 
     /// The new ranges in a group's hull: rendered in the windows, and the old ones' parts beside them.

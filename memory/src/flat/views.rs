@@ -101,16 +101,24 @@ impl<V: Clone> Views<V> {
         let mut changes = Vec::new();
         let (roots, spaces) = pending.into_parts();
         let mut affected = Vec::new();
-        for (root, damage) in roots {
+        for (root, mut damage) in roots {
             let Some(node) = topology.get(root) else {
                 continue;
             };
             let view_root = topology.resolve_root(root);
-            for &space in node.spaces().iter().filter(|space| !spaces.contains(space)) {
+            let mut reached = node.spaces().iter().filter(|space| !spaces.contains(space));
+            let mut next = reached.next();
+            while let Some(&space) = next {
+                next = reached.next();
+                // The last one takes it.
+                let damage = match next {
+                    Some(_) => damage.clone(),
+                    None => std::mem::take(&mut damage),
+                };
                 affected.push(Affected {
                     view_root,
                     space,
-                    damage: damage.clone(),
+                    damage,
                 });
             }
         }
@@ -124,7 +132,8 @@ impl<V: Clone> Views<V> {
                 damage: Damage::all(),
             });
         }
-        let reached: BTreeSet<SpaceKey> = affected.iter().map(|one| one.space).collect();
+        let mut reached: Vec<SpaceKey> = affected.iter().map(|one| one.space).collect();
+        reached.sort_unstable();
         affected.sort_unstable_by_key(|one| (one.view_root, one.space));
         for group in affected.chunk_by_mut(|one, next| one.view_root == next.view_root) {
             self.commit_group(topology, group, &reached, &mut value, &mut changes);
@@ -137,7 +146,7 @@ impl<V: Clone> Views<V> {
         &mut self,
         topology: &Topology,
         group: &mut [Affected],
-        reached: &BTreeSet<SpaceKey>,
+        reached: &[SpaceKey],
         value: &mut impl FnMut(&FlatRange) -> V,
         changes: &mut Vec<SpaceChange<V>>,
     ) {
@@ -182,7 +191,7 @@ impl<V: Clone> Views<V> {
         topology: &Topology,
         view_root: Option<RegionKey>,
         group: &[Affected],
-        reached: &BTreeSet<SpaceKey>,
+        reached: &[SpaceKey],
     ) -> Base<V> {
         let Some(root) = view_root else {
             return Base::Ready(FlatView::empty());
@@ -191,7 +200,7 @@ impl<V: Clone> Views<V> {
         // Nothing that this space shows changed. Its view root may have, where that shows nothing new:
         // so it is asked again.
         let untouched = known.into_iter().flatten().find(|space| {
-            !reached.contains(space)
+            reached.binary_search(space).is_err()
                 && topology
                     .root_of(**space)
                     .and_then(|root| topology.resolve_root(root))

@@ -10,6 +10,7 @@ use std::hint::select_unpredictable;
 /// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` keys and `SLOTS` slots are powers of two.
 ///
 /// What a lookup reads first is together, and apart from the counts of the pointers to the node, which change while readers read.
+#[derive(Clone)]
 #[repr(C, align(64))]
 pub(super) struct Keys<const N: usize, const SLOTS: usize> {
     /// The first key.
@@ -24,46 +25,51 @@ pub(super) struct Keys<const N: usize, const SLOTS: usize> {
 }
 
 impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
-    /// Up to `N` of these keys, which ascend.
-    pub(super) fn new(keys: impl IntoIterator<Item = u64>) -> Self {
+    /// The first `len` of these keys, which ascend; behind them is `u64::MAX`.
+    pub(super) fn new(first: [u64; N], len: usize) -> Self {
         const { assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two()) };
         let mut this = Self {
-            base: u64::MAX,
+            base: first[0],
             shift: 0,
             is_exact: true,
             hints: [0; SLOTS],
-            first: [u64::MAX; N],
+            first,
         };
-        let mut len = 0;
-        for (own, key) in this.first.iter_mut().zip(keys) {
-            *own = key;
-            len += 1;
+        if let Some(&last) = this.first[..len].last() {
+            this.give_hints(len, last);
         }
-        this.give_hints(len);
         this
     }
 
-    fn give_hints(&mut self, len: usize) {
-        let Some(&last) = self.first[..len].last() else {
-            return;
-        };
-        let base = self.first[0];
-        self.base = base;
-        self.shift = (u64::BITS - (last - base).leading_zeros()).saturating_sub(SLOTS.ilog2());
-        let mut filled = 0;
-        for (at, key) in (0..).zip(&self.first[..len]) {
-            let slot = (key - base) >> self.shift;
-            let is_at_begin = slot << self.shift == key - base;
+    /// The same with another key at one place.
+    pub(super) fn with(&self, at: usize, key: u64, len: usize) -> Self {
+        let mut first = self.first;
+        first[at] = key;
+        Self::new(first, len)
+    }
+
+    fn give_hints(&mut self, len: usize, last: u64) {
+        let bits = u64::BITS - (last - self.base).leading_zeros();
+        self.shift = bits.saturating_sub(SLOTS.ilog2());
+        // Each key is noted in the first slot that begins at or behind it; of those that share one, the last. The first key is the base.
+        for (at, key) in (0..).zip(&self.first[..len]).skip(1) {
+            let slot = (key - self.base) >> self.shift;
+            let is_at_begin = slot << self.shift == key - self.base;
             self.is_exact &= is_at_begin;
             // INVARIANT: below SLOTS, as the shift is chosen so; one more where the key is inside the last slot.
             let from = usize::try_from(slot).unwrap_or(SLOTS) + usize::from(!is_at_begin);
-            if let Some(before) = self.hints.get_mut(filled..from) {
-                before.fill(u8::saturating_sub(at, 1));
+            if let Some(hint) = self.hints.get_mut(from) {
+                *hint = at;
             }
-            filled = from;
         }
-        if let Some(rest) = self.hints.get_mut(filled..) {
-            rest.fill(u8::try_from(len - 1).unwrap_or(u8::MAX));
+        // A slot without a note has that of the slot before it: the highest so far. By doubling steps, several slots at once.
+        let mut step = 1;
+        while step < SLOTS {
+            let before = self.hints;
+            for (hint, earlier) in self.hints[step..].iter_mut().zip(&before) {
+                *hint = (*earlier).max(*hint);
+            }
+            step *= 2;
         }
     }
 
@@ -111,8 +117,14 @@ mod tests {
     use super::Keys;
     use proptest::prelude::*;
 
+    fn keys_of(keys: &[u64]) -> Keys<16, 32> {
+        let mut first = [u64::MAX; 16];
+        first[..keys.len()].copy_from_slice(keys);
+        Keys::new(first, keys.len())
+    }
+
     fn check(keys: &[u64], addrs: impl IntoIterator<Item = u64>) {
-        let found = Keys::<16, 32>::new(keys.iter().copied());
+        let found = keys_of(keys);
         for addr in addrs {
             let Some(expected) = keys.iter().rposition(|key| *key <= addr) else {
                 continue;
@@ -143,9 +155,10 @@ mod tests {
     #[test]
     fn aligned_keys_are_found_by_the_table_alone() {
         for step in [1, 2, 0x1000, 1 << 40] {
-            assert!(Keys::<16, 32>::new((0..16).map(|i| 7 + i * step)).is_exact);
+            let aligned: Vec<_> = (0..16).map(|i| 7 + i * step).collect();
+            assert!(keys_of(&aligned).is_exact);
         }
-        assert!(!Keys::<16, 32>::new([0, 3, 1 << 30]).is_exact);
+        assert!(!keys_of(&[0, 3, 1 << 30]).is_exact);
     }
 
     proptest! {

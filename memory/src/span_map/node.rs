@@ -41,14 +41,22 @@ impl<V> Clone for Node<V> {
 
 impl<V> Leaf<V> {
     pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Arc<Self> {
-        let mut slots = array::from_fn(|_| None);
-        let mut len = 0;
-        let keys = Keys::new(slots.iter_mut().zip(entries).map(|(slot, (span, value))| {
-            *slot = Some((span, value));
-            len += 1;
-            span.first()
-        }));
-        Arc::new(Self { keys, slots, len })
+        let mut entries = entries.into_iter().fuse();
+        Self::of(array::from_fn(|_| entries.next()))
+    }
+
+    /// A leaf of these entries, which come before whatever is `None`.
+    fn of(slots: [Option<(Span, V)>; LEAF]) -> Arc<Self> {
+        let first = slots.each_ref().map(|slot| match slot {
+            Some((span, _)) => span.first(),
+            None => u64::MAX,
+        });
+        let len = slots.iter().take_while(|slot| slot.is_some()).count();
+        Arc::new(Self {
+            keys: Keys::new(first, len),
+            slots,
+            len,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,23 +93,60 @@ impl<V> Leaf<V> {
     }
 }
 
+impl<V: Clone> Leaf<V> {
+    /// The leaf with the entries from `begin` up to `end` replaced by these; at most [`LEAF`] in all.
+    pub(super) fn spliced(&self, begin: usize, end: usize, entries: Vec<(Span, V)>) -> Arc<Self> {
+        let behind = begin + entries.len();
+        let mut entries = entries.into_iter();
+        Self::of(array::from_fn(|at| {
+            if at < begin {
+                self.slots[at].clone()
+            } else if at < behind {
+                entries.next()
+            } else {
+                self.slots.get(at - behind + end)?.clone()
+            }
+        }))
+    }
+}
+
 impl<V> Branch<V> {
     /// A branch over up to [`BRANCH`] nodes that are not empty, of one height, in order.
     pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Arc<Self> {
-        let mut children = array::from_fn(|_| None);
-        let mut len = 0;
-        let mut spans = 0;
-        let keys = Keys::new(children.iter_mut().zip(nodes).map(|(child, node)| {
-            let first = node.first();
-            spans += node.spans();
-            *child = Some(node);
-            len += 1;
-            first
-        }));
+        let mut nodes = nodes.into_iter().fuse();
+        let children: [Option<Node<V>>; BRANCH] = array::from_fn(|_| nodes.next());
+        let first = children
+            .each_ref()
+            .map(|child| child.as_ref().map_or(u64::MAX, Node::first));
+        let len = children.iter().take_while(|child| child.is_some()).count();
         Arc::new(Self {
-            keys,
+            keys: Keys::new(first, len),
+            spans: children.iter().flatten().map(Node::spans).sum(),
             children,
             len,
+        })
+    }
+
+    /// The branch with another node, of the same height and not empty, in the place of one child.
+    pub(super) fn with_child(&self, at: usize, node: Node<V>) -> Arc<Self> {
+        let gone = self.child(at).map_or(0, Node::spans);
+        let spans = self.spans - gone + node.spans();
+        let keys = if node.first() == self.keys.at(at) {
+            self.keys.clone()
+        } else {
+            self.keys.with(at, node.first(), self.len)
+        };
+        let mut node = Some(node);
+        Arc::new(Self {
+            keys,
+            children: array::from_fn(|each| {
+                if each == at {
+                    node.take()
+                } else {
+                    self.children[each].clone()
+                }
+            }),
+            len: self.len,
             spans,
         })
     }

@@ -20,7 +20,10 @@ impl<V> SpanMap<V> {
         while nodes.len() > 1 {
             nodes = branches(nodes);
         }
-        let mut root = nodes.pop();
+        Self::from_root(nodes.pop())
+    }
+
+    fn from_root(mut root: Option<Node<V>>) -> Self {
         // A branch over one node is no use at the top.
         while let Some(Node::Branch(branch)) = &root
             && branch.len() == 1
@@ -49,7 +52,11 @@ impl<V: Clone> SpanMap<V> {
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             self.check_apart(span, first.hull(*last));
         }
-        Self::from_nodes(replace(root, span, entries))
+        match replace(root, span, entries) {
+            Nodes::None => Self::new(),
+            Nodes::One(node) => Self::from_root(Some(node)),
+            Nodes::Many(nodes) => Self::from_nodes(nodes),
+        }
     }
 
     /// That `new` fits between the entries that stay when those that overlap `span` go.
@@ -86,48 +93,73 @@ fn check<V>(entries: &[(Span, V)]) {
     }
 }
 
+/// What is there instead of one node: most often one node, which needs no list.
+enum Nodes<V> {
+    None,
+    One(Node<V>),
+    Many(Vec<Node<V>>),
+}
+
+impl<V> Nodes<V> {
+    fn append_to(self, nodes: &mut Vec<Node<V>>) {
+        match self {
+            Self::None => {}
+            Self::One(node) => nodes.push(node),
+            Self::Many(more) => nodes.extend(more),
+        }
+    }
+}
+
 /// The node with the entries that overlap `span` replaced, as nodes of its height.
-fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Vec<Node<V>> {
+fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Nodes<V> {
     match node {
         Node::Leaf(leaf) => {
             let begin = leaf.first_reaching(span.first());
             let end = leaf.last_beginning(span.last()).max(begin);
-            let stay = |range: std::ops::Range<usize>| {
-                range.filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
-            };
-            let len = begin + entries.len() + (leaf.len() - end);
-            if len <= LEAF {
-                if len == 0 {
-                    return Vec::new();
+            match begin + entries.len() + (leaf.len() - end) {
+                0 => Nodes::None,
+                1..=LEAF => Nodes::One(Node::Leaf(leaf.spliced(begin, end, entries))),
+                len => {
+                    let stay = |range: std::ops::Range<usize>| {
+                        range.filter_map(|at| {
+                            leaf.entry(at).map(|(span, value)| (span, value.clone()))
+                        })
+                    };
+                    let mut all = Vec::with_capacity(len);
+                    all.extend(stay(0..begin));
+                    all.extend(entries);
+                    all.extend(stay(end..leaf.len()));
+                    Nodes::Many(leaves(all))
                 }
-                let all = stay(0..begin).chain(entries).chain(stay(end..leaf.len()));
-                return vec![Node::Leaf(Leaf::new(all))];
             }
-            leaves(
-                stay(0..begin)
-                    .chain(entries)
-                    .chain(stay(end..leaf.len()))
-                    .collect(),
-            )
         }
         Node::Branch(branch) => {
             let left = branch.index_for(span.first());
             let right = branch.index_for(span.last());
+            let first = match branch.child(left) {
+                Some(child) => replace(child, span, entries),
+                None => Nodes::None,
+            };
+            let first = match first {
+                // The common case: a change within one child, which stays one that can stand alone.
+                Nodes::One(node) if left == right && (branch.len() == 1 || !node.is_small()) => {
+                    return Nodes::One(Node::Branch(branch.with_child(left, node)));
+                }
+                first => first,
+            };
             let mut nodes: Vec<Node<V>> = Vec::with_capacity(BRANCH + 2);
             nodes.extend((0..left).filter_map(|at| branch.child(at).cloned()));
             let from = nodes.len();
-            if let Some(child) = branch.child(left) {
-                nodes.extend(replace(child, span, entries));
-            }
+            first.append_to(&mut nodes);
             if right > left
                 && let Some(child) = branch.child(right)
             {
-                nodes.extend(replace(child, span, Vec::new()));
+                replace(child, span, Vec::new()).append_to(&mut nodes);
             }
             let to = nodes.len();
             nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));
             join_small(&mut nodes, from, to);
-            branches(nodes)
+            Nodes::Many(branches(nodes))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What changed since the last commit: spans of address spaces that may look different, and counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Kind, RegionKey, SpaceKey, Topology};
 use crate::addr::Span;
@@ -65,7 +65,8 @@ impl Damage {
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
     pub(super) changes: u64,
-    pub(super) roots: BTreeMap<RegionKey, Damage>,
+    /// Ascending by root. A list, as there are few, and most often one.
+    roots: Vec<(RegionKey, Damage)>,
     pub(super) spaces: BTreeSet<SpaceKey>,
 }
 
@@ -93,7 +94,7 @@ impl Pending {
     /// The roots of address spaces whose view, or whose [view root](Topology::resolve_root), may
     /// differ, with the damage in the root's own coordinates. It may be empty.
     pub fn roots(&self) -> impl Iterator<Item = (RegionKey, &Damage)> {
-        self.roots.iter().map(|(&root, damage)| (root, damage))
+        self.roots.iter().map(|(root, damage)| (*root, damage))
     }
 
     /// The spaces that were attached, detached, or lost their root by a retraction.
@@ -101,7 +102,24 @@ impl Pending {
         self.spaces.iter().copied()
     }
 
-    pub(crate) fn into_parts(self) -> (BTreeMap<RegionKey, Damage>, BTreeSet<SpaceKey>) {
+    /// The damage of one root.
+    fn root(&mut self, root: RegionKey) -> &mut Damage {
+        let at = match self.roots.binary_search_by_key(&root, |&(key, _)| key) {
+            Ok(at) => at,
+            Err(at) => {
+                self.roots.insert(at, (root, Damage::default()));
+                at
+            }
+        };
+        &mut self.roots[at].1
+    }
+
+    /// Forgets the damage of a root that shows nothing any more.
+    pub(super) fn forget_root(&mut self, root: RegionKey) {
+        self.roots.retain(|&(key, _)| key != root);
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<(RegionKey, Damage)>, BTreeSet<SpaceKey>) {
         (self.roots, self.spaces)
     }
 }
@@ -126,7 +144,7 @@ impl Topology {
             let node = self.node(key);
             if node.enabled {
                 if !node.spaces.is_empty() {
-                    self.pending.roots.entry(key).or_default().add(span);
+                    self.pending.root(key).add(span);
                 }
                 let node = self.node(key);
                 if let Some(placement) = node.container {
@@ -166,7 +184,7 @@ impl Topology {
         while let Some(key) = next {
             let node = self.node(key);
             if !node.spaces.is_empty() {
-                self.pending.roots.entry(key).or_default();
+                self.pending.root(key);
             }
             let node = self.node(key);
             next = node

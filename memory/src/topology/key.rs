@@ -1,6 +1,8 @@
 //! The names by which the topology knows regions and address spaces.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 
 /// Names one region of one [`Topology`](super::Topology): a place in its slab and a generation, so that
@@ -17,7 +19,7 @@ use std::num::NonZeroU32;
 /// assert!(topology.get(old).is_none());
 /// # Ok::<(), memory::topology::TopologyError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RegionKey {
     pub(super) index: u32,
     pub(super) generation: NonZeroU32,
@@ -37,6 +39,38 @@ impl RegionKey {
             index,
             generation: NonZeroU32::new(generation)?,
         })
+    }
+}
+
+impl Hash for RegionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.to_bits());
+    }
+}
+
+/// A map by region, for whoever has a lot to look up.
+pub(crate) type ByRegion<T> = HashMap<RegionKey, T, BuildHasherDefault<KeyHasher>>;
+
+/// Spreads region keys: they are given out here, so that nobody can choose keys that collide.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        // An odd multiplier takes each bit upwards, the fold takes what came up down again: a table uses bits of both ends.
+        let product = u128::from(self.0 ^ bits) * 0x9e37_79b9_7f4a_7c15;
+        let (low, high) = (product, product >> 64);
+        self.0 = u64::try_from((low ^ high) & u128::from(u64::MAX)).unwrap_or(0);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -30,7 +30,7 @@ impl Topology {
             self.count();
         }
         // From here on nothing leads to the region, so that what follows damages nothing.
-        self.pending.roots.remove(&region);
+        self.pending.forget_root(region);
         let children = std::mem::take(&mut self.node_mut(region).children);
         for child in children.ordered.into_values() {
             self.node_mut(child).container = None;
