@@ -28,7 +28,6 @@ use event::Subscriber;
 use parking_lot::{Condvar, Mutex};
 use qom_grace::{Domain, GraceCounters, GraceError};
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -65,7 +64,8 @@ pub(crate) struct MachineInner {
     finalized_one: Condvar,
     subscribers: ArcSwap<Vec<(u64, Subscriber)>>,
     next_subscriber: AtomicU64,
-    extensions: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// One for each layer: so few that looking through them is quickest.
+    extensions: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
 }
 
 impl MachineInner {
@@ -325,7 +325,11 @@ impl MachineHandle {
     /// Where `make` does.
     pub fn extension<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let key = TypeId::of::<T>();
-        let found = self.0.extensions.lock().get(&key).cloned();
+        let of_key = |all: &[(TypeId, Arc<dyn Any + Send + Sync>)]| {
+            let found = all.iter().find(|(other, _)| *other == key);
+            found.map(|(_, entry)| entry.clone())
+        };
+        let found = of_key(&self.0.extensions.lock());
         let entry = found.unwrap_or_else(|| {
             // Outside the lock: it is a layer's code. Where two threads make one, the first stays.
             let made: Arc<dyn Any + Send + Sync> = Arc::new(make());
@@ -334,14 +338,14 @@ impl MachineHandle {
             if self.0.ended.load(Ordering::Acquire) {
                 return made;
             }
-            let kept = extensions
-                .entry(key)
-                .or_insert_with(|| made.clone())
-                .clone();
+            let kept = of_key(&extensions);
+            if kept.is_none() {
+                extensions.push((key, made.clone()));
+            }
             drop(extensions);
-            kept
+            kept.unwrap_or(made)
         });
-        // INVARIANT: the map is keyed by the type.
+        // INVARIANT: the list is keyed by the type.
         entry
             .downcast()
             .expect("an extension has the type of its key")

@@ -9,7 +9,6 @@ use crate::hold::Hold;
 use crate::object::Object;
 use crate::opened::{Handle, HandleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// An object's place in the arena. Places are used again; the stamp tells a new tenant from the one that a stale pointer means.
@@ -132,20 +131,21 @@ impl Tree {
 
     /// The canonical path; none where the object is not below a root called by a name.
     pub(crate) fn path(&self, key: TreeKey) -> Option<String> {
-        let mut parts = Vec::new();
+        let mut parts: Vec<&str> = Vec::new();
         let mut node = self.node(key)?;
         while let Some((parent, _)) = node.parent {
-            parts.push(node.name.clone());
+            parts.push(&node.name);
             node = self.node(parent)?;
         }
         // The root of the machine is the one object without a parent that has a name.
         if node.name.is_empty() {
             return None;
         }
-        parts.push(node.name.clone());
-        let mut path = String::new();
+        parts.push(&node.name);
+        let mut path = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
         for part in parts.iter().rev() {
-            let _ = write!(path, "/{part}");
+            path.push('/');
+            path.push_str(part);
         }
         Some(path)
     }

@@ -103,11 +103,13 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
             tree.path(o.key)
                 .unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
         };
-        let ticket = Ticket::new(machine, describe(root));
+        let name = describe(root);
+        let _ = root.last_path.set(name.as_str().into());
+        let ticket = Ticket::new(machine, name);
         let (batch, earlier) = subtree(&tree, root);
         for object in &batch {
             let _ = object.counts.mark_withdrawn();
-            let _ = object.last_path.set(describe(object).into());
+            object.last_path.get_or_init(|| describe(object).into());
             let _ = object.withdrawal.set(ticket.clone());
             for layer in &object.class().layers {
                 if let Some(mark) = layer.mark {

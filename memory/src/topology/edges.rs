@@ -32,8 +32,7 @@ impl Topology {
             });
         }
         self.check_loop(parent, child)?;
-        let widened = self.widened(parent, self.node(child).paths)?;
-        self.set_paths(widened);
+        self.widen(parent, self.node(child).paths)?;
         let node = self.node_mut(child);
         node.address = address;
         node.priority = priority;
@@ -194,34 +193,70 @@ impl Topology {
         Ok(())
     }
 
-    /// The numbers of paths of `region` and all above it if `more` are added below it.
-    fn widened(
-        &self,
-        region: RegionKey,
-        more: u64,
-    ) -> Result<Vec<(RegionKey, u64)>, TopologyError> {
+    /// Gives `region` and all above it the paths that are added with `more` below it.
+    fn widen(&mut self, region: RegionKey, more: u64) -> Result<(), TopologyError> {
+        if self.has_one_way_up(region) {
+            let mut next = Some(region);
+            while let Some(key) = next {
+                self.widened(key, more)?;
+                next = self.node(key).container();
+            }
+            self.for_one_way_up(region, |paths| *paths += more);
+            return Ok(());
+        }
         let mut widened = self.above(region, more);
         for (region, paths) in &mut widened {
-            *paths = self.node(*region).paths.saturating_add(*paths);
-            if *paths > Self::MAX_PATHS {
-                let limit = Self::MAX_PATHS;
-                return Err(TopologyError::TooManyPaths {
-                    region: *region,
-                    paths: *paths,
-                    limit,
-                });
-            }
+            *paths = self.widened(*region, *paths)?;
         }
-        Ok(widened)
+        self.set_paths(widened);
+        Ok(())
+    }
+
+    /// The number of paths of `region` with `more`.
+    fn widened(&self, region: RegionKey, more: u64) -> Result<u64, TopologyError> {
+        let paths = self.node(region).paths.saturating_add(more);
+        if paths > Self::MAX_PATHS {
+            return Err(TopologyError::TooManyPaths {
+                region,
+                paths,
+                limit: Self::MAX_PATHS,
+            });
+        }
+        Ok(paths)
     }
 
     /// Takes `fewer` paths from `region` and what they were above it.
     pub(super) fn narrow(&mut self, region: RegionKey, fewer: u64) {
+        if self.has_one_way_up(region) {
+            return self.for_one_way_up(region, |paths| *paths -= fewer);
+        }
         let mut narrowed = self.above(region, fewer);
         for (region, paths) in &mut narrowed {
             *paths = self.node(*region).paths - *paths;
         }
         self.set_paths(narrowed);
+    }
+
+    /// Whether only containers are above `region`: the common case, in which no sums over ways are needed.
+    fn has_one_way_up(&self, region: RegionKey) -> bool {
+        let mut next = Some(region);
+        while let Some(key) = next {
+            let node = self.node(key);
+            if !node.aliases.is_empty() {
+                return false;
+            }
+            next = node.container();
+        }
+        true
+    }
+
+    fn for_one_way_up(&mut self, region: RegionKey, change: impl Fn(&mut u64)) {
+        let mut next = Some(region);
+        while let Some(key) = next {
+            let node = self.node_mut(key);
+            change(&mut node.paths);
+            next = node.container();
+        }
     }
 
     fn set_paths(&mut self, paths: Vec<(RegionKey, u64)>) {
