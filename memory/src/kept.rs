@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use qom::grace::Guard;
 use qom::layer::{Hold, Holder, Pointer, Reason, Target};
 use qom::{MachineHandle, Object};
+use std::panic::Location;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -65,16 +66,20 @@ impl<'a> Part<'a> {
     }
 
     /// Keeps them, for one I/O. None: there are too many.
-    #[track_caller]
     #[inline]
-    pub(crate) fn keep(self, reason: Reason, holder: impl FnOnce() -> Holder) -> Option<Kept> {
-        self.kept_by(self.hold.beside(reason, holder)?)
+    pub(crate) fn keep(
+        self,
+        reason: Reason,
+        holder: impl FnOnce() -> Holder,
+        place: &'static Location<'static>,
+    ) -> Option<Kept> {
+        self.kept_by(self.hold.beside(reason, holder, place)?)
     }
 
-    /// Keeps them, with a name in the ledger.
-    #[track_caller]
-    pub(crate) fn keep_named(self, reason: Reason, holder: Holder) -> Option<Kept> {
-        self.kept_by(Hold::new(self.object(), reason, holder)?)
+    /// Keeps them, for what stands on its region's list. None: there are too many.
+    #[inline]
+    pub(crate) fn keep_listed(self) -> Option<Kept> {
+        self.kept_by(self.hold.listed()?)
     }
 
     #[inline]
@@ -127,6 +132,9 @@ impl Kept {
         backing.slice(self.at, self.len()).ok()
     }
 }
+
+/// Readers may still be at the bytes of a mapping that has ended.
+const ENDED: Reason = Reason("closed mapping");
 
 /// What keeps lent bytes.
 pub(crate) enum Keeper {
@@ -211,6 +219,11 @@ impl Lent {
         }
     }
 
+    /// Whether something keeps the bytes in its name.
+    pub(crate) fn has_keeper(&self) -> bool {
+        self.keeper.lock().is_some()
+    }
+
     /// The region that the bytes belong to or are a copy of, as long as they are lent.
     pub(crate) fn object(&self) -> Option<Pointer> {
         match &*self.keeper.lock() {
@@ -238,7 +251,12 @@ impl Lent {
         if !self.mark(how) {
             return false;
         }
-        let keeper = keeper.take();
+        let mut keeper = keeper.take();
+        if let Some(Keeper::Region(kept)) = &mut keeper {
+            // It is on no list any more.
+            let readers = Holder::named("readers of what was mapped");
+            kept.hold.name(ENDED, readers, Location::caller());
+        }
         let ended = Ended {
             _keeper: keeper,
             _pending: machine.pending(),

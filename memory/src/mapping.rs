@@ -23,6 +23,7 @@ use bounce::bounce;
 use qom::Handle;
 use qom::layer::{self, Entry, Holder, Pointer, Reason};
 use std::borrow::Cow;
+use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +39,8 @@ pub(crate) struct MappingInner {
     /// What it maps, and who mapped it: looked up when it is ended under its user's hands, as the two may not be there later. At other times
     /// it is looked up where it is asked for, as most mappings come and go unasked.
     parties: OnceLock<Box<[String; 2]>>,
+    /// Which code opened it.
+    place: &'static Location<'static>,
     space: AddressSpace,
     addr: Gpa,
     intent: Intent,
@@ -94,6 +97,13 @@ impl MappingInner {
             ])
         });
         (**parties).clone()
+    }
+
+    /// Who holds the region by it, and from where; none when it has ended.
+    pub(crate) fn edge(&self) -> Option<(Holder, &'static Location<'static>)> {
+        let holder = self.entry.holder(self.space.machine());
+        let holder = holder.map_or(Holder::Outside, |h| Holder::object(&h));
+        self.lent.has_keeper().then_some((holder, self.place))
     }
 
     /// The region is withdrawn.
@@ -159,7 +169,6 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    #[track_caller]
     pub(crate) fn open(request: &Request<'_>) -> Result<Self, MapError> {
         request.check()?;
         let Request {
@@ -180,13 +189,14 @@ impl Mapping {
             Keeper::Copy(bounce(request, &guard, len.min(left))?, layer::weak(region))
         } else {
             let part = request.find_ram(leaf, addr.0 - span.first())?;
-            let kept = part.keep_named(MAPPING, Holder::object(holder));
+            let kept = part.keep_listed();
             Keeper::Region(kept.ok_or_else(|| request.withdrawn(Some(part)))?)
         };
         let inner = Arc::new(MappingInner {
             lent: Lent::new(keeper, !intent.writes(), space.machine()),
             entry: Entry::of(holder),
             parties: OnceLock::new(),
+            place: request.place,
             space: space.clone(),
             addr,
             intent,
@@ -253,6 +263,7 @@ impl Mapping {
         if len == 0 {
             return Err(MapError::Empty { by: inner.by(), at });
         }
+        let place = Location::caller();
         let holder = || match inner.entry.holder(inner.space.machine()) {
             Some(holder) => Pin::holder(&holder),
             None => Holder::Outside,
@@ -266,7 +277,7 @@ impl Mapping {
                 } else {
                     part.read_only()
                 };
-                Pin::of(part, holder).ok_or(NoPin::TooMany)
+                Pin::of(part, holder, place).ok_or(NoPin::TooMany)
             }
             Keeper::Copy(..) => Err(NoPin::Copy),
         });

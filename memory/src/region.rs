@@ -18,12 +18,13 @@ pub(crate) use ops::ErasedOps;
 use crate::access::AccessRules;
 use crate::addr::{Offset, Size};
 use crate::host::{Backing, HostMemory};
-use crate::mapping::MappingInner;
+use crate::mapping::{MAPPING, MappingInner};
 use crate::state::MemoryState;
 use crate::topology::RegionKey;
 use parking_lot::Mutex;
 use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason};
 use qom::{ClassInit, Init, MachineHandle, Object, ObjectImpl, RootObject};
+use std::panic::Location;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A withdrawn region holds its owner.
@@ -129,6 +130,7 @@ static LAYER: LayerHooks = LayerHooks {
     mark: Some(mark),
     retract: Some(retract),
     close: None,
+    edges: Some(edges),
 };
 
 /// Step 0: the region's pointer to its owner becomes strong.
@@ -136,6 +138,18 @@ fn mark(object: &Pointer) {
     if let Some(region) = object.instance::<Region>() {
         let hold = Hold::new(&region.core.owner, OWNER, Holder::object(object));
         *region.owner_hold.lock() = hold;
+    }
+}
+
+/// The mappings of a region.
+fn edges(object: &Object, list: &mut dyn FnMut(Reason, Holder, &'static Location<'static>)) {
+    if let Some(region) = object.instance::<Region>() {
+        let mappings = region.core.mappings.lock().clone();
+        for mapping in mappings.iter().filter_map(Weak::upgrade) {
+            if let Some((holder, place)) = mapping.edge() {
+                list(MAPPING, holder, place);
+            }
+        }
     }
 }
 

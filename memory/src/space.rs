@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use qom::grace::{Guard, Published, Reader};
 use qom::layer::{self, Hold, Holder, Place, Target, machine_of};
 use qom::{Handle, HandleId, MachineHandle};
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -288,8 +289,10 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Mapping, MapError> {
+        let place = Location::caller();
         holder.with(|holder| {
             Mapping::open(&Request {
+                place,
                 space: self,
                 holder,
                 addr,
@@ -312,8 +315,10 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Pin, MapError> {
+        let place = Location::caller();
         holder.with(|holder| {
             Pin::take(&Request {
+                place,
                 space: self,
                 holder,
                 addr,

@@ -263,3 +263,59 @@ fn a_machine_closes_with_everything_plugged() {
     machine.close(LONG).map_err(|(_, e)| e).unwrap();
     assert!(weak.get().is_err(), "the card went with its machine");
 }
+
+#[test]
+fn the_ledger_names_mappings_always_and_pins_while_it_records_and_where_they_are_made() {
+    let b = board("ledger");
+    let _card = plug(&b, "card", 0);
+    let peer = b.machine.create::<Container>().unwrap();
+    b.machine.root().add_child("peer", &peer).unwrap();
+    let ram = b.space.enter().view().find(Gpa(0x1000)).map(|(_, leaf)| {
+        use qom::layer::Target;
+        leaf.region().unwrap().pointer().unwrap()
+    });
+    let ram = ram.unwrap();
+    let why = || b.machine.why_alive(&ram).to_string();
+    let at = |line: u32| format!("at {}:{line} ", file!());
+
+    let mapped = line!() + 1;
+    let mapping = b.space.map(&peer, Gpa(0x1000), 0x100, Intent::ReadWrite);
+    let mapping = mapping.unwrap();
+    let text = why();
+    assert!(
+        text.contains(&format!("/machine/peer [mapping] {}", at(mapped))),
+        "{text}"
+    );
+    let unrecorded = mapping.pin(0, 8).unwrap();
+    assert_eq!(memory::counters(&b.machine).live_pins, 1);
+    b.machine.set_recording(true);
+    let pinned = [line!() + 2, line!() + 3];
+    let pins = [
+        b.space.pin(&peer, Gpa(0x1000), 8, Intent::Read).unwrap(),
+        mapping.pin(0, 8).unwrap(),
+    ];
+    let text = why();
+    let places = pinned.map(|line| at(line).trim_start_matches("at ").trim_end().to_owned());
+    let named = "I/O of /machine/peer [pin (I/O in flight)] at ";
+    assert!(
+        text.contains(named) && places.iter().all(|place| text.contains(place)),
+        "{text}"
+    );
+    assert_eq!(memory::counters(&b.machine).live_pins, 3);
+
+    // Ended, with a reader about: what kept the bytes is still there, under another name.
+    let guard = b.space.enter();
+    assert!(mapping.bytes(&guard).is_ok());
+    assert!(mapping.unmap_shared(0).unwrap().is_ok());
+    let text = why();
+    assert!(
+        text.contains("readers of what was mapped [closed mapping]") && !text.contains("[mapping]"),
+        "{text}"
+    );
+    assert_eq!(memory::counters(&b.machine).live_pins, 3);
+    drop(guard);
+    drop((pins, unrecorded, mapping));
+    b.machine.quiesce(LONG).unwrap();
+    assert!(!why().contains("closed mapping"));
+    assert_eq!(memory::counters(&b.machine).live_pins, 0);
+}

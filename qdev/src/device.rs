@@ -146,6 +146,7 @@ static LAYER: LayerHooks = LayerHooks {
     mark: None,
     retract: None,
     close: Some(crate::realize::withdrawn),
+    edges: None,
 };
 
 impl ObjectImpl for Device {

@@ -45,22 +45,36 @@ impl Hold {
     /// and by number always ([`unnamed`](crate::layer::unnamed)).
     ///
     /// None where there are too many.
-    #[track_caller]
     #[inline]
-    pub fn beside(&self, reason: Reason, holder: impl FnOnce() -> Holder) -> Option<Self> {
-        let object = self.object();
-        if !object.counts.hold_beside() {
-            return None;
+    pub fn beside(
+        &self,
+        reason: Reason,
+        holder: impl FnOnce() -> Holder,
+        place: &'static Location<'static>,
+    ) -> Option<Self> {
+        let mut hold = self.listed()?;
+        if self.object().machine_inner().is_recording() {
+            hold.name(reason, holder(), place);
         }
-        let edge = if object.machine_inner().is_recording() {
-            Some(object.edges.add(reason, holder(), Some(Location::caller())))
-        } else {
-            None
-        };
-        Some(Self {
+        Some(hold)
+    }
+
+    /// One hold more on the same object, which the layer of its class names itself ([`LayerHooks::edges`](crate::layer::LayerHooks::edges)).
+    ///
+    /// None where there are too many.
+    #[inline]
+    pub fn listed(&self) -> Option<Self> {
+        self.object().counts.hold_beside().then_some(Self {
             object: self.object,
-            edge,
+            edge: None,
         })
+    }
+
+    /// Enters the hold into the ledger, if it is not there.
+    pub fn name(&mut self, reason: Reason, holder: Holder, place: &'static Location<'static>) {
+        if self.edge.is_none() {
+            self.edge = Some(self.object().edges.add(reason, holder, Some(place)));
+        }
     }
 
     /// The object.

@@ -16,6 +16,7 @@ use crate::init::Init;
 use crate::machine::MachineHandle;
 use crate::object::{Object, ObjectImpl};
 use crate::opened::{Handle, HandleId};
+use std::panic::Location;
 use std::sync::Arc;
 
 /// A pointer that keeps an object's block of memory, and not the object.
@@ -36,7 +37,13 @@ pub struct LayerHooks {
     pub retract: Option<fn(&MachineHandle, &[Pointer])>,
     /// Step 2, for each object, outside every lock.
     pub close: Option<fn(&Pointer)>,
+    /// Says who holds an object by a hold that stands in a list of the layer's own ([`Hold::listed`]). Asked when the ledger is, outside
+    /// every lock of this crate.
+    pub edges: Option<ListEdges>,
 }
+
+/// Calls what it is given with each edge that a layer lists for an object.
+pub type ListEdges = fn(&Object, &mut dyn FnMut(Reason, Holder, &'static Location<'static>));
 
 /// Whatever names an object: handles of all kinds, objects, and instances themselves.
 pub trait Target {
@@ -128,7 +135,7 @@ pub fn same_machine(a: &Object, b: &Object) -> bool {
 
 /// How many counts on an object have no name in the ledger ([`Hold::beside`]), or were recorded for `reason`. Exact while nobody holds or lets go.
 pub fn unnamed(object: &Object, reason: Reason) -> u64 {
-    let named = object.edges.all();
+    let named = object.named_edges();
     let named = named
         .iter()
         .filter(|e| e.reason != reason && e.reason != Reason::USER_HANDLE);

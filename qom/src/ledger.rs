@@ -64,6 +64,23 @@ pub(crate) struct Edge {
     pub(crate) place: Option<&'static Location<'static>>,
 }
 
+impl Object {
+    /// The edges with a name: its own list, and what layers list.
+    pub(crate) fn named_edges(&self) -> Vec<Edge> {
+        let mut edges = self.edges.all();
+        for list in self.class().layers.iter().filter_map(|layer| layer.edges) {
+            list(self, &mut |reason, holder, place| {
+                edges.push(Edge {
+                    reason,
+                    holder,
+                    place: Some(place),
+                });
+            });
+        }
+        edges
+    }
+}
+
 /// Names an edge in its object's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EdgeId(u32);

@@ -112,6 +112,7 @@ static OWNED: layer::LayerHooks = layer::LayerHooks {
     }),
     retract: None,
     close: None,
+    edges: None,
 };
 
 impl ObjectImpl for Thing {

@@ -28,6 +28,7 @@ static LAYER: LayerHooks = LayerHooks {
     mark: None,
     retract: Some(retract),
     close: None,
+    edges: None,
 };
 
 /// How many cuts have begun, and how many are done.

@@ -8,6 +8,7 @@ use crate::space::AddressSpace;
 use qom::Object;
 use qom::layer;
 use std::borrow::Cow;
+use std::panic::Location;
 
 /// Who wants what.
 #[derive(Clone, Copy)]
@@ -17,6 +18,8 @@ pub(crate) struct Request<'a> {
     pub(crate) addr: Gpa,
     pub(crate) len: u64,
     pub(crate) intent: Intent,
+    /// Which code asks, for the ledger.
+    pub(crate) place: &'static Location<'static>,
 }
 
 impl Request<'_> {

@@ -7,6 +7,7 @@ use crate::kept::{Kept, Part};
 use crate::region::Region;
 use qom::Object;
 use qom::layer::Holder;
+use std::panic::Location;
 
 /// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
 ///
@@ -38,7 +39,6 @@ pub struct Pin {
 }
 
 impl Pin {
-    #[track_caller]
     #[inline]
     pub(crate) fn take(request: &Request<'_>) -> Result<Self, MapError> {
         request.check()?;
@@ -58,7 +58,8 @@ impl Pin {
         } else {
             part.read_only()
         };
-        Self::of(part, || Self::holder(holder)).ok_or_else(|| request.withdrawn(Some(part)))
+        Self::of(part, || Self::holder(holder), request.place)
+            .ok_or_else(|| request.withdrawn(Some(part)))
     }
 
     /// Who holds a pin. Not the object in whose name it is: the pin survives that object's end, and must be seen as what keeps it alive
@@ -67,10 +68,13 @@ impl Pin {
         Holder::named(format!("I/O of {}", of.describe()))
     }
 
-    #[track_caller]
     #[inline]
-    pub(super) fn of(part: Part<'_>, holder: impl FnOnce() -> Holder) -> Option<Self> {
-        let kept = part.keep(PIN, holder)?;
+    pub(super) fn of(
+        part: Part<'_>,
+        holder: impl FnOnce() -> Holder,
+        place: &'static Location<'static>,
+    ) -> Option<Self> {
+        let kept = part.keep(PIN, holder, place)?;
         Some(Self { kept })
     }
 

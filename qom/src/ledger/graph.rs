@@ -147,7 +147,7 @@ impl Graph {
         let mut known = u64::from(now.is_parented());
         let mut known_users = 0;
         let mut handles = None;
-        for edge in object.edges.all() {
+        for edge in object.named_edges() {
             known += 1;
             known_users += u64::from(edge.reason == Reason::USER_HANDLE);
             let from = match &edge.holder {

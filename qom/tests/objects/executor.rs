@@ -101,6 +101,7 @@ static WAKING: layer::LayerHooks = layer::LayerHooks {
         }
     }),
     close: None,
+    edges: None,
 };
 
 #[test]

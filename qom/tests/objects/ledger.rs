@@ -3,6 +3,7 @@
 use crate::probe::{LONG, Log, SHORT, plant, probe};
 use qom::layer::{self, Hold, Holder, Reason};
 use qom::{Machine, NodeKind, ObjectOps};
+use std::panic::Location;
 
 fn machine(recording: bool) -> Machine {
     Machine::builder("ledger").recording(recording).build()
@@ -17,8 +18,9 @@ fn the_answer_names_holder_reason_and_place() {
     let link_line = line!() + 1;
     b.set_link("peer", &a).unwrap();
     let kept = Hold::new(a.object(), Reason("view"), Holder::Outside).unwrap();
+    let io = || Holder::named("io of disk 3");
     let pin_line = line!() + 1;
-    let pin = kept.beside(Reason("pin"), || Holder::named("io of disk 3"));
+    let pin = kept.beside(Reason("pin"), io, Location::caller());
     drop(kept);
     let why = machine.why_alive(a.object());
     assert!(why.is_alive());
@@ -84,9 +86,8 @@ fn without_recording_counts_are_shown_though_unnamed() {
     );
     let kept = Hold::new(a.object(), Reason("view"), Holder::Outside).unwrap();
     assert_eq!(layer::unnamed(a.object(), Reason("pin")), 0);
-    let pin = kept.beside(Reason("pin"), || {
-        unreachable!("not asked while nothing is recorded")
-    });
+    let unasked = || unreachable!("not asked while nothing is recorded");
+    let pin = kept.beside(Reason("pin"), unasked, Location::caller());
     drop(kept);
     assert_eq!(layer::unnamed(a.object(), Reason("pin")), 1);
     let text = machine.why_alive(a.object()).to_string();
