@@ -16,7 +16,7 @@ use crate::view::{View, ViewCell};
 use arc_swap::ArcSwap;
 use qom::grace::{Guard, Published, Reader};
 use qom::layer::{self, Hold, Holder, Place, Target, machine_of};
-use qom::{Handle, HandleId, MachineHandle};
+use qom::{Handle, HandleId, MachineHandle, Object};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -289,17 +289,9 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Mapping, MapError> {
-        let place = Location::caller();
-        holder.with(|holder| {
-            Mapping::open(&Request {
-                place,
-                space: self,
-                holder,
-                addr,
-                len,
-                intent,
-            })
-        })?
+        let here = Location::caller();
+        holder
+            .with(|holder| Mapping::open(&Request::new(self, holder, (addr, len), intent, here)))?
     }
 
     /// Pins exactly `len` bytes of RAM at `addr` for an I/O in flight of `holder`.
@@ -315,17 +307,15 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Pin, MapError> {
-        let place = Location::caller();
-        holder.with(|holder| {
-            Pin::take(&Request {
-                place,
-                space: self,
-                holder,
-                addr,
-                len,
-                intent,
-            })
-        })?
+        let (here, range) = (Location::caller(), (addr, len));
+        let at_once =
+            |holder: &Object| Pin::at_once(&Request::new(self, holder, range, intent, here));
+        // In two steps, as a result with an error in it goes through memory.
+        match holder.with(at_once) {
+            Ok(Some(pin)) => Ok(pin),
+            _ => holder
+                .with(|holder| Pin::or_error(&Request::new(self, holder, range, intent, here)))?,
+        }
     }
 
     /// An owned copy of the present view, in the name of `holder`; never to be kept across a return to the event loop.

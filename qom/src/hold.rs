@@ -52,11 +52,19 @@ impl Hold {
         holder: impl FnOnce() -> Holder,
         place: &'static Location<'static>,
     ) -> Option<Self> {
-        let mut hold = self.listed()?;
-        if self.object().machine_inner().is_recording() {
-            hold.name(reason, holder(), place);
+        let object = self.object();
+        if !object.counts.hold_beside() {
+            return None;
         }
-        Some(hold)
+        let edge = if object.machine_inner().is_recording() {
+            Some(enter_edge(object, reason, holder, place))
+        } else {
+            None
+        };
+        Some(Self {
+            object: self.object,
+            edge,
+        })
     }
 
     /// One hold more on the same object, which the layer of its class names itself ([`LayerHooks::edges`](crate::layer::LayerHooks::edges)).
@@ -96,6 +104,16 @@ impl Drop for Hold {
             queue_finalizer(object);
         }
     }
+}
+
+#[cold]
+fn enter_edge(
+    object: &Object,
+    reason: Reason,
+    holder: impl FnOnce() -> Holder,
+    place: &'static Location<'static>,
+) -> EdgeId {
+    object.edges.add(reason, holder(), Some(place))
 }
 
 #[cold]

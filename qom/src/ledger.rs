@@ -12,6 +12,7 @@ pub use graph::{Graph, GraphEdge, GraphNode, NodeKind};
 
 use crate::object::Object;
 use parking_lot::Mutex;
+use std::num::NonZeroU32;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
 
@@ -83,7 +84,19 @@ impl Object {
 
 /// Names an edge in its object's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EdgeId(u32);
+pub(crate) struct EdgeId(NonZeroU32);
+
+impl EdgeId {
+    fn at(index: usize) -> Self {
+        // The counts of an object stop far below 2^32 (`counts.rs`), so the index and one fit.
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(number.unwrap_or(NonZeroU32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// The incoming edges of one object that have a name.
 #[derive(Debug, Default)]
@@ -92,7 +105,7 @@ pub(crate) struct Edges(Mutex<EdgeList>);
 #[derive(Debug, Default)]
 struct EdgeList {
     slots: Vec<Option<Edge>>,
-    free: Vec<u32>,
+    free: Vec<EdgeId>,
 }
 
 impl Edges {
@@ -108,20 +121,19 @@ impl Edges {
             place,
         });
         let mut list = self.0.lock();
-        if let Some(at) = list.free.pop() {
-            list.slots[at as usize] = edge;
-            return EdgeId(at);
+        if let Some(id) = list.free.pop() {
+            list.slots[id.index()] = edge;
+            return id;
         }
         list.slots.push(edge);
-        // The counts of an object stop far below 2^32 (`counts.rs`), so the index fits.
-        EdgeId(u32::try_from(list.slots.len() - 1).unwrap_or(u32::MAX))
+        EdgeId::at(list.slots.len() - 1)
     }
 
     pub(crate) fn remove(&self, id: EdgeId) {
         let mut list = self.0.lock();
-        let gone = list.slots.get_mut(id.0 as usize).and_then(Option::take);
+        let gone = list.slots.get_mut(id.index()).and_then(Option::take);
         if gone.is_some() {
-            list.free.push(id.0);
+            list.free.push(id);
         }
         drop(list);
         // Outside the lock: the holder's weak pointer may be the last thing that keeps its block of memory.

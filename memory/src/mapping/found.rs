@@ -22,7 +22,26 @@ pub(crate) struct Request<'a> {
     pub(crate) place: &'static Location<'static>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// What `holder` wants: so many bytes from an address on.
+    #[inline]
+    pub(crate) fn new(
+        space: &'a AddressSpace,
+        holder: &'a Object,
+        (addr, len): (Gpa, u64),
+        intent: Intent,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            space,
+            holder,
+            addr,
+            len,
+            intent,
+            place,
+        }
+    }
+
     /// The request makes sense at all: it is for some bytes, and within one machine.
     pub(super) fn check(&self) -> Result<(), MapError> {
         if self.len == 0 {

@@ -6,7 +6,7 @@ use crate::host::{Backing, VolatileBytes};
 use crate::kept::{Kept, Part};
 use crate::region::Region;
 use qom::Object;
-use qom::layer::Holder;
+use qom::layer::{self, Holder};
 use std::panic::Location;
 
 /// An I/O in flight: keeps its bytes, their region, and so the region's owner, until it is dropped. Owned and `Send`.
@@ -39,8 +39,33 @@ pub struct Pin {
 }
 
 impl Pin {
-    #[inline]
-    pub(crate) fn take(request: &Request<'_>) -> Result<Self, MapError> {
+    /// The usual case, for which nothing but counts is needed.
+    #[expect(clippy::inline_always, reason = "a call would go through memory")]
+    #[inline(always)]
+    pub(crate) fn at_once(request: &Request<'_>) -> Option<Self> {
+        let Request { space, holder, .. } = *request;
+        if !layer::belongs_to(holder, space.machine()) || holder.is_withdrawn() || request.len == 0
+        {
+            return None;
+        }
+        let guard = space.enter();
+        let (span, leaf) = guard.view().find(request.addr)?;
+        let part = leaf.part()?;
+        let part = if request.intent.writes() {
+            Some(part).filter(|_| leaf.writes_directly())?
+        } else {
+            part.read_only()
+        };
+        let part = part.within(request.addr.0 - span.first(), request.len)?;
+        Self::of(part, || Self::holder(holder), request.place)
+    }
+
+    /// What stands in the way; or nothing any more.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::pin`](crate::AddressSpace::pin).
+    #[cold]
+    pub(crate) fn or_error(request: &Request<'_>) -> Result<Self, MapError> {
         request.check()?;
         let Request { space, holder, .. } = *request;
         if holder.is_withdrawn() {
