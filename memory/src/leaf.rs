@@ -40,8 +40,8 @@ struct LeafInner {
     hold: Option<Hold>,
 }
 
-/// What an access that goes to callbacks needs, in one place: in a map of thousands of devices each place more is a miss of the caches.
-#[repr(align(64))]
+/// What an access that goes to callbacks needs, in one place: in a map of thousands of devices each place more is a miss of the caches. (Not aligned
+/// to a line of them, as blocks with an alignment are slow to be had from the system's allocator, and each range of a view has one.)
 pub(crate) struct Calls {
     pub(crate) ops: Arc<dyn ErasedOps>,
     pub(crate) owner: Typed,
@@ -52,7 +52,7 @@ pub(crate) struct Calls {
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Calls>() == 64, "one line of the caches");
+const _: () = assert!(size_of::<Calls>() == 64, "as much as a line of the caches");
 
 /// Reads go to the callbacks; of a ROM device in direct mode they do not.
 const READS: u8 = 0x10;
