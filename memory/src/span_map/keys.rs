@@ -11,8 +11,10 @@ use std::hint::select_unpredictable;
 ///
 /// What a lookup reads first is together, and apart from the counts of the pointers to the node, which change while readers read.
 #[derive(Clone)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(super) struct Keys<const N: usize, const SLOTS: usize> {
+    /// The counts stand right before this, at the begin of a block, which is aligned to 16 bytes: no line of 64 has both them and a key.
+    _apart: [u64; 6],
     /// The first key.
     base: u64,
     /// A slot has `1 << shift` addresses; the first begins at the base.
@@ -29,6 +31,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     pub(super) fn new(first: [u64; N], len: usize) -> Self {
         const { assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two()) };
         let mut this = Self {
+            _apart: [0; 6],
             base: first[0],
             shift: 0,
             is_exact: true,

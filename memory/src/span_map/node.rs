@@ -16,12 +16,16 @@ pub(super) enum Node<V> {
     Branch(Arc<Branch<V>>),
 }
 
+/// The keys are first, as their padding is to be.
+#[repr(C)]
 pub(super) struct Leaf<V> {
     keys: Keys<LEAF, { 2 * LEAF }>,
     slots: [Option<(Span, V)>; LEAF],
     len: usize,
 }
 
+/// The keys are first, as their padding is to be.
+#[repr(C)]
 pub(super) struct Branch<V> {
     keys: Keys<BRANCH, { 2 * BRANCH }>,
     children: [Option<Node<V>>; BRANCH],
