@@ -52,6 +52,36 @@ fn swap_ram(value: u64, size: u8, order: Endian) -> u64 {
     }
 }
 
+/// What a load finds at once.
+pub(crate) enum AtOnce<'v, T> {
+    /// Memory, and what is there.
+    Value(T),
+    /// Callbacks, and the place in their region.
+    Calls(Place<'v>, u64),
+    /// Anything else.
+    Other,
+}
+
+/// The usual loads: memory, aligned; callbacks. It calls nothing.
+#[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
+#[inline(always)]
+pub(crate) fn load_at_once<T: Scalar>(view: &View, addr: u64, order: Endian) -> AtOnce<'_, T> {
+    let Some((span, leaf)) = view.flat.get_at_once(addr) else {
+        return AtOnce::Other;
+    };
+    let offset = addr - span.first();
+    if let Some(bytes) = leaf.direct() {
+        return match bytes.load_at_once(offset, T::SIZE) {
+            Some(value) => AtOnce::Value(T::from_u64(swap_ram(value, T::SIZE, order))),
+            None => AtOnce::Other,
+        };
+    }
+    match leaf.calls_for_read(offset) {
+        Some((calls, offset)) => AtOnce::Calls(Place { leaf, calls }, offset),
+        None => AtOnce::Other,
+    }
+}
+
 #[inline]
 pub(crate) fn load<T: Scalar>(
     view: &View,
@@ -69,21 +99,21 @@ pub(crate) fn load<T: Scalar>(
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
     if let Some((calls, offset)) = leaf.calls_for_read(offset) {
-        let (value, result) = load_by_call::<T>(Place { leaf, calls }, offset, order, attrs);
-        return result.ok().map(|()| T::from_u64(value));
+        return load_by_call(Place { leaf, calls }, offset, order, attrs);
     }
     load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
 }
 
 /// Apart, so that loads of memory stay short.
 #[inline(never)]
-fn load_by_call<T: Scalar>(
+pub(crate) fn load_by_call<T: Scalar>(
     at: Place<'_>,
     offset: u64,
     order: Endian,
     attrs: Attrs,
-) -> (u64, MemTx) {
-    call_read(at, offset, T::SIZE, order, attrs)
+) -> Result<T, MemTxError> {
+    let (value, result) = call_read(at, offset, T::SIZE, order, attrs);
+    result.ok().map(|()| T::from_u64(value))
 }
 
 /// A load that no single range serves: pieces, holes, ends of backings.

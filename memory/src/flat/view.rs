@@ -100,6 +100,14 @@ impl<V> FlatView<V> {
         Some((*span, &entry.value))
     }
 
+    /// The same where it is found at once; see `SpanMap::find_at_once`.
+    #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
+    #[inline(always)]
+    pub(crate) fn get_at_once(&self, addr: u64) -> Option<(Span, &V)> {
+        let (span, entry) = self.map.find_at_once(addr)?;
+        Some((*span, &entry.value))
+    }
+
     /// The range at `addr`, and its value.
     pub fn range_at(&self, addr: u64) -> Option<(FlatRange, &V)> {
         let (span, entry) = self.map.get(addr)?;

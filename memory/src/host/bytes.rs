@@ -342,6 +342,26 @@ impl<'a> VolatileBytes<'a> {
         }
     }
 
+    /// Loads as [`load`](Self::load) with `Relaxed` does, where it is one load of the processor's; none where it is not aligned, too.
+    #[expect(clippy::inline_always, reason = "a call would cost as much again")]
+    #[inline(always)]
+    pub(crate) fn load_at_once(self, offset: u64, size: u8) -> Option<u64> {
+        let ptr = self.readable(offset, usize::from(size))?;
+        if ptr.addr() & (usize::from(size) - 1) != 0 {
+            return None;
+        }
+        // SAFETY: `size` bytes are mapped readable by the invariant and the check, and aligned by the other check.
+        unsafe {
+            Some(match size {
+                1 => <u8 as Word>::load(ptr, Ordering::Relaxed).into(),
+                2 => <u16 as Word>::load(ptr, Ordering::Relaxed).into(),
+                4 => <u32 as Word>::load(ptr, Ordering::Relaxed).into(),
+                8 => <u64 as Word>::load(ptr, Ordering::Relaxed),
+                _ => return None,
+            })
+        }
+    }
+
     /// Stores the low `size` (1, 2, 4 or 8) bytes of `value` in host byte order, with the given ordering.
     ///
     /// Of an ordering that a store cannot have the store's part counts: `AcqRel` is `Release`, `Acquire` is `Relaxed`. An unaligned

@@ -99,6 +99,21 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
         at
     }
 
+    /// The same where the table and two comparisons say it; else none. It calls nothing.
+    #[inline]
+    pub(super) fn find_at_once(&self, addr: u64) -> Option<usize> {
+        let slot = addr.wrapping_sub(self.base) >> self.shift;
+        let slot = usize::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1);
+        let hint = usize::from(self.hints[slot]) & (N - 1);
+        if self.is_exact {
+            return Some(hint);
+        }
+        let next = (hint + 1).min(N - 1);
+        let at = select_unpredictable(self.first[next] <= addr, next, hint);
+        let next = (at + 1).min(N - 1);
+        (next == at || self.first[next] > addr).then_some(at)
+    }
+
     /// The last key that is not above `addr`, as an index; 0 also where the first is above it. For
     /// `u64::MAX` it may be behind the used ones.
     ///

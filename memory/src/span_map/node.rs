@@ -89,6 +89,13 @@ impl<V> Leaf<V> {
         Some((*span, value))
     }
 
+    /// The same where the node's table says it.
+    #[inline]
+    pub(super) fn find_at_once(&self, addr: u64) -> Option<&(Span, V)> {
+        let entry = self.slots.get(self.keys.find_at_once(addr)?)?.as_ref()?;
+        entry.0.contains(addr).then_some(entry)
+    }
+
     /// The entry that contains `addr`, which is not `u64::MAX`.
     #[inline]
     pub(super) fn find(&self, addr: u64) -> Option<&(Span, V)> {
@@ -166,6 +173,12 @@ impl<V> Branch<V> {
     /// The index of the child that contains `addr` if any does.
     pub(super) fn index_for(&self, addr: u64) -> usize {
         self.keys.last_not_above(addr).min(self.len - 1)
+    }
+
+    /// The same where the node's table says it.
+    #[inline]
+    pub(super) fn child_at_once(&self, addr: u64) -> Option<&Node<V>> {
+        self.children.get(self.keys.find_at_once(addr)?)?.as_ref()
     }
 
     /// The child that contains `addr`, which is not `u64::MAX`, if any does.

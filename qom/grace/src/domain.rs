@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::{self, Engine, EngineKind};
 use crate::error::{GraceError, ReaderName};
 use crate::fork;
-use crate::guard::{Guard, Reader};
+use crate::guard::{Glance, Guard, Reader};
 use crate::protocol::Clock;
 use crate::reclaimer::{Reclaimer, Waited};
 use crate::retired::{Account, Retired};
@@ -258,6 +258,29 @@ impl Domain {
     #[inline]
     pub fn enter(&self) -> Guard<'_> {
         Guard::enter(self, this_thread::slot(&self.0))
+    }
+
+    /// Begins a read section by the shortest way there is. None where this thread used another domain last, is in a section, or has something to
+    /// do when it leaves one; then [`enter`](Self::enter) is the way.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use qom_grace::{Domain, DomainConfig, Published};
+    /// let domain = Domain::new(DomainConfig::default(), Arc::new(drop));
+    /// let shown = Published::new(&domain, Arc::new(7));
+    /// drop(domain.enter());                         // the thread has been here
+    /// let seen = match domain.glance() {
+    ///     Some(glance) => {
+    ///         let seen = *shown.load(glance.guard());
+    ///         glance.end(seen)
+    ///     }
+    ///     None => *shown.load(&domain.enter()),
+    /// };
+    /// assert_eq!(seen, 7);
+    /// ```
+    #[inline]
+    pub fn glance(&self) -> Option<Glance<'_>> {
+        Glance::begin(self, this_thread::slot_at_hand(&self.0)?)
     }
 
     /// A handle with which this thread enters without looking for its slot.

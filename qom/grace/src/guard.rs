@@ -1,6 +1,7 @@
 //! Read sections: the guard that is one, and the handle that makes them fast.
 
 use std::fmt;
+use std::mem;
 
 use crate::domain::Domain;
 use crate::slot::{MySlot, flag};
@@ -68,6 +69,51 @@ impl Drop for Guard<'_> {
             leave(self.domain, self.slot, left);
         }
     }
+}
+
+/// An outermost read section that has nothing to do when it is left; made by [`Domain::glance`].
+///
+/// Ended by [`end`](Self::end), through which the caller's result goes, so that a function that calls nothing else in between has no registers to
+/// save; or by its drop, as any other.
+#[must_use = "the section ends when this is dropped"]
+#[derive(Debug)]
+pub struct Glance<'d>(Guard<'d>);
+
+impl<'d> Glance<'d> {
+    #[inline]
+    pub(crate) fn begin(domain: &'d Domain, slot: MySlot<'d>) -> Option<Self> {
+        // A guard that is made ends its section when it is dropped: none is made where none was entered.
+        if !slot.enter_plainly(domain.inner()) {
+            return None;
+        }
+        Some(Self(Guard { domain, slot }))
+    }
+
+    /// The section.
+    #[inline]
+    pub fn guard(&self) -> &Guard<'d> {
+        &self.0
+    }
+
+    /// Ends the section and gives back what was found in it.
+    #[expect(clippy::inline_always, reason = "a call is what it is there to avoid")]
+    #[inline(always)]
+    pub fn end<R>(self, found: R) -> R {
+        let Guard { domain, slot } = self.0;
+        mem::forget(self);
+        let left = slot.exit();
+        if left != 0 {
+            return leave_with(domain, slot, left, found);
+        }
+        found
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn leave_with<R>(domain: &Domain, slot: MySlot<'_>, left: u8, found: R) -> R {
+    leave(domain, slot, left);
+    found
 }
 
 /// What an outermost exit does besides, in the rare cases, and always under the epoch engine.

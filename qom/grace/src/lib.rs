@@ -59,6 +59,6 @@ mod error;
 pub use domain::{Domain, DomainConfig, GraceCounters, Sink};
 pub use engine::{EngineKind, choose_engine, engine};
 pub use error::{EngineError, GraceError, ReaderName};
-pub use guard::{Guard, Reader};
+pub use guard::{Glance, Guard, Reader};
 pub use published::Published;
 pub use retired::Retired;

@@ -101,6 +101,16 @@ impl<T: Send + Sync + 'static> Published<T> {
         unsafe { &*self.cell.load() }
     }
 
+    /// The value shown now, as [`load`](Self::load); none where the guard is of another domain.
+    #[inline]
+    pub fn try_load<'g>(&'g self, guard: &'g Guard<'_>) -> Option<&'g T> {
+        if guard.domain_id() != self.domain_id {
+            return None;
+        }
+        // SAFETY: as in `load`.
+        Some(unsafe { &*self.cell.load() })
+    }
+
     /// A count of its own on the value shown now. Costs a read-modify-write on the count that all who do this share.
     ///
     /// # Panics

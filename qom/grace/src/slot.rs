@@ -217,6 +217,16 @@ impl<'a> MySlot<'a> {
         }
     }
 
+    /// Enters a section where the thread is in none and has nothing to do besides; false where that is not so.
+    #[inline]
+    pub(crate) fn enter_plainly(self, inner: &Inner) -> bool {
+        if self.is_entered() || self.slot.own.flags.get() != 0 {
+            return false;
+        }
+        self.slot.word.enter(inner.clock());
+        true
+    }
+
     /// Leaves a section. What the outermost exit has to do besides (bits of [`flag`]) is for the caller.
     #[inline]
     #[must_use]

@@ -102,6 +102,18 @@ pub(crate) fn slot(inner: &Inner) -> MySlot<'_> {
     })
 }
 
+/// This thread's slot in the domain, if it is the one used last.
+#[inline]
+pub(crate) fn slot_at_hand(inner: &Inner) -> Option<MySlot<'_>> {
+    THIS.with(|this| {
+        if this.domain.get() != inner.id() {
+            return None;
+        }
+        // SAFETY: as in `slot`.
+        Some(unsafe { MySlot::new(&*this.slot.get()) })
+    })
+}
+
 #[cold]
 fn find_or_claim<'i>(this: &ThisThread, inner: &'i Inner) -> MySlot<'i> {
     let place = match find(this, inner) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::engines::{LONG, config, eventually, logging};
-use qom_grace::{Domain, DomainConfig, GraceError, Published, Retired};
+use qom_grace::{Domain, DomainConfig, EngineKind, GraceError, Published, Retired};
 
 /// Counts how often it is dropped.
 struct Tally(Arc<AtomicUsize>);
@@ -36,6 +36,40 @@ crate::on_both_engines! {
         assert_eq!(log.names(), ["published value", "unit"]);
         assert_eq!(domain.counters().retired_bytes, 0);
         assert_eq!(domain.counters().retired_items, 0);
+    }
+
+    fn a_glance_is_a_section_and_is_not_to_be_had_inside_one(engine) {
+        let (domain, log) = logging(config(engine));
+        assert!(domain.glance().is_none(), "this thread has not been here");
+        drop(domain.enter());
+        if engine == EngineKind::Epoch {
+            assert!(domain.glance().is_none(), "something has to be done at each exit");
+            return;
+        }
+        let glance = domain.glance().expect("no section is open");
+        domain.retire(1, Box::new(()), "it");
+        assert!(domain.glance().is_none() && domain.is_entered());
+        // Nor does a section inside it end it.
+        drop(domain.enter());
+        assert!(domain.is_entered());
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(log.names().is_empty());
+        assert_eq!(glance.end(7), 7);
+        assert!(!domain.is_entered());
+        domain.barrier(Some(LONG)).unwrap();
+        assert_eq!(log.names(), ["it"]);
+
+        let outer = domain.enter();
+        assert!(domain.glance().is_none() && domain.is_entered());
+        drop(outer);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _glance = domain.glance().expect("no section is open");
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(panicked.is_err() && !domain.is_entered());
+        let other = logging(config(engine)).0;
+        drop(other.enter());
+        assert!(domain.glance().is_none(), "another domain was used last");
     }
 
     fn nested_sections_end_with_the_last_guard_in_whatever_order_they_go(engine) {
