@@ -1,0 +1,200 @@
+//! What becomes of a scenario under a policy: a verdict, who is left and why, in which order finalizers ran.
+
+use super::{Cast, Scenario, Script};
+use crate::edges::{Edge, why_alive};
+use crate::policy::Rules;
+use crate::run::Event;
+use crate::state::{Faults, Id, State};
+use crate::step::{Outcome, Refusal, Step, apply_logged};
+use std::fmt::Write as _;
+
+/// How a scenario ended, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// An assertion failed.
+    Abort,
+    /// Finalized inside its own finalizer.
+    DoubleFinalize,
+    /// Freed storage was used, or storage with somebody alive in it was freed.
+    UseAfterFree,
+    /// A finalized object was used.
+    UseAfterFinalize,
+    /// Somebody who must be gone is not finalized, or a handle of somebody who is gone is open.
+    Leak,
+    /// A step was refused, and nothing is left of it.
+    Refused(Refusal),
+    /// Everything is finalized, and nothing went wrong.
+    Clean,
+}
+
+impl Verdict {
+    /// A word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Abort => "abort",
+            Self::DoubleFinalize => "twice",
+            Self::UseAfterFree => "UAF",
+            Self::UseAfterFinalize => "UAFin",
+            Self::Leak => "LEAK",
+            Self::Refused(_) => "refused",
+            Self::Clean => "ok",
+        }
+    }
+
+    /// Of faults, the one that decides.
+    pub fn of(faults: Faults) -> Option<Self> {
+        [
+            (Faults::ABORT, Self::Abort),
+            (Faults::DOUBLE_FINALIZE, Self::DoubleFinalize),
+            (Faults::USE_AFTER_FREE, Self::UseAfterFree),
+            (Faults::USE_AFTER_FINALIZE, Self::UseAfterFinalize),
+        ]
+        .into_iter()
+        .find_map(|(fault, verdict)| faults.has(fault).then_some(verdict))
+    }
+
+    /// Whether a policy that promises to end everything may answer so.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Clean)
+    }
+}
+
+/// What became of a scenario.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// In short.
+    pub verdict: Verdict,
+    /// All that went wrong.
+    pub faults: Faults,
+    /// Who should be gone and is not.
+    pub leaked: Vec<Id>,
+    /// A cycle that keeps the first of them, or the chain from who holds it.
+    pub why: Vec<Edge>,
+    /// What was refused first.
+    pub refused: Option<Refusal>,
+    /// Everything that happened.
+    pub events: Vec<Event>,
+    /// The last state.
+    pub state: State,
+    cast: Cast,
+}
+
+impl Report {
+    /// The cell of the table: all faults, as the given table writes them.
+    pub fn cell(&self) -> String {
+        let mut words = Vec::new();
+        for (fault, word) in [
+            (Faults::ABORT, "abort"),
+            (Faults::DOUBLE_FINALIZE, "twice"),
+            (Faults::USE_AFTER_FREE, "UAF"),
+            (Faults::USE_AFTER_FINALIZE, "UAFin"),
+        ] {
+            if self.faults.has(fault) {
+                words.push(word);
+            }
+        }
+        // After an abort nothing is left to leak.
+        if !self.leaked.is_empty() && !self.faults.has(Faults::ABORT) {
+            words.push("LEAK");
+        }
+        if words.is_empty() {
+            return self.verdict.word().into();
+        }
+        words.join("+")
+    }
+
+    /// In a sentence: who is left and by which cycle, what was used, or what was refused.
+    pub fn sentence(&self) -> String {
+        let mut text = String::new();
+        for event in &self.events {
+            if let Event::Fault(_, id, what) = event {
+                let _ = write!(text, "{} {what}; ", self.cast.name(*id));
+            }
+        }
+        if !self.leaked.is_empty() {
+            let names: Vec<_> = self.leaked.iter().map(|id| self.cast.name(*id)).collect();
+            let _ = write!(text, "left: {}", names.join(", "));
+            if let Some(first) = self.why.first() {
+                let _ = write!(text, "; {}", self.cast.name(first.from));
+            }
+            for edge in &self.why {
+                let _ = write!(text, " =({})=> {}", edge.reason.word(), self.cast.name(edge.to));
+            }
+        }
+        if let (true, Some(refused)) = (text.is_empty(), self.refused) {
+            let _ = write!(text, "refused: {refused:?}");
+        }
+        text.trim_end_matches("; ").to_owned()
+    }
+
+    /// The finalizers in the order in which they ran.
+    pub fn order(&self) -> Vec<&'static str> {
+        let finalized = |event: &Event| match event {
+            Event::Finalized(id) => Some(self.cast.name(*id)),
+            _ => None,
+        };
+        self.events.iter().filter_map(finalized).collect()
+    }
+}
+
+/// Plays a scenario under a policy.
+pub fn play(scenario: &Scenario, rules: &Rules) -> Report {
+    let mut script = Script::default();
+    (scenario.steps)(&mut script);
+    play_script(&script, rules)
+}
+
+/// Plays a script under a policy.
+pub fn play_script(script: &Script, rules: &Rules) -> Report {
+    let mut state = State::default();
+    let mut events = Vec::new();
+    for step in &script.steps {
+        apply_logged(&mut state, *step, rules, Some(&mut events));
+        run_executor(&mut state, rules, &mut events);
+    }
+    settle(&mut state, rules, &mut events);
+    let is_left = |id: &Id| state.object(*id).is_alive() && (script.gone.is_empty() || script.gone.contains(id));
+    let of_machine = |id: &Id| state.object(*id).owner == Id::MACHINE;
+    let leaked: Vec<Id> = State::ids().filter(is_left).filter(|id| !of_machine(id)).collect();
+    let refused = events.iter().find_map(|event| match event {
+        Event::Refused(refusal) => Some(*refusal),
+        _ => None,
+    });
+    let left = || (!leaked.is_empty() || has_orphans(&state)).then_some(Verdict::Leak);
+    let verdict = Verdict::of(state.faults)
+        .or_else(left)
+        .or(refused.map(Verdict::Refused))
+        .unwrap_or(Verdict::Clean);
+    let why = leaked.first().map_or_else(Vec::new, |id| why_alive(&state, rules, *id));
+    Report { verdict, faults: state.faults, leaked, why, refused, events, cast: script.cast, state }
+}
+
+/// Whether a handle is open in the name of somebody who is gone: nobody is left to close it.
+pub(crate) fn has_orphans(state: &State) -> bool {
+    let gone = |id: Id| id.is_object() && !state.object(id).is_alive();
+    state.spaces.iter().any(|space| space.open && gone(space.holder))
+        || state.maps.iter().any(|map| map.is_open() && gone(map.holder))
+}
+
+/// Runs every finalizer that is queued.
+pub(crate) fn run_executor(state: &mut State, rules: &Rules, events: &mut Vec<Event>) {
+    if rules.withdrawal().is_none() {
+        return;
+    }
+    while let Some(id) = State::ids().find(|id| state.object(*id).is_alive() && state.object(*id).count == 0) {
+        apply_logged(state, Step::Finalize(id), rules, Some(events));
+    }
+}
+
+/// Lets everything pass that passes by itself: grace periods, the executor, the collector, until nothing changes.
+pub fn settle(state: &mut State, rules: &Rules, events: &mut Vec<Event>) {
+    loop {
+        run_executor(state, rules, events);
+        let grace = apply_logged(state, Step::Grace, rules, Some(events));
+        run_executor(state, rules, events);
+        let collect = apply_logged(state, Step::Collect, rules, Some(events));
+        if (grace, collect) == (Outcome::Nothing, Outcome::Nothing) {
+            return;
+        }
+    }
+}

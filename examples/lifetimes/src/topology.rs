@@ -1,0 +1,294 @@
+//! Containers, aliases, address spaces, views, listeners, mappings and transfers: what each takes a reference on, and when it lets go.
+
+use crate::policy::{Rules, SameOwner};
+use crate::run::{Run, target};
+use crate::state::{Faults, Id, Kind, Mapping, OBJECTS, Release, Space, State, flag};
+use crate::step::{Outcome, Refusal, refuses_during_init};
+
+
+/// What a container counts for a subregion, under a policy.
+pub fn subregion_target(state: &State, rules: &Rules, container: Id, sub: Id) -> Id {
+    let owner = state.object(sub).owner;
+    if owner.is_object() && state.object(container).owner == owner {
+        match rules.same_owner {
+            SameOwner::AsAnyOther => {}
+            SameOwner::Nothing => return Id::NONE,
+            SameOwner::Subregion => return sub,
+        }
+    }
+    target(state, rules, sub)
+}
+
+impl Run<'_> {
+    /// Whether the region, or the object that it belongs to, is withdrawn or gone.
+    fn refuses(&self, parties: [Id; 2]) -> bool {
+        self.r.withdrawal().is_some() && parties.into_iter().any(|id| self.is_gone(id))
+    }
+
+    fn is_in_init(&self, id: Id) -> bool {
+        let mut at = id;
+        while at.is_object() {
+            if self.s.object(at).is(flag::IN_INIT) {
+                return refuses_during_init(self.r);
+            }
+            at = self.s.object(at).parent;
+        }
+        false
+    }
+
+    pub(crate) fn nest(&mut self, container: Id, sub: Id) -> Outcome {
+        if !self.made(container) || !self.made(sub) {
+            return Outcome::Nothing;
+        }
+        if self.refuses([container, sub]) {
+            return Outcome::Refused(Refusal::Withdrawn);
+        }
+        let own = self.s.object(container).owner == self.s.object(sub).owner;
+        if !own && (self.is_in_init(sub) || self.is_in_init(container)) {
+            return Outcome::Refused(Refusal::DuringInit);
+        }
+        self.touch(container, "takes a subregion");
+        self.touch(sub, "joins a container");
+        if self.s.object(sub).container.is_object() {
+            self.fault(Faults::ABORT, sub, "joins a second container");
+            return Outcome::Done;
+        }
+        let counted = subregion_target(self.s, self.r, container, sub);
+        self.reference(counted);
+        self.object(sub).container = container;
+        self.update_views();
+        Outcome::Done
+    }
+
+    pub(crate) fn detach(&mut self, container: Id, sub: Id) -> Outcome {
+        if self.is_dead() || !self.made(container) || !self.made(sub) {
+            return Outcome::Nothing;
+        }
+        if self.r.withdrawal().is_some() && self.s.object(sub).container != container {
+            if self.s.object(sub).is(flag::FINALIZED) {
+                return Outcome::Refused(Refusal::Withdrawn);
+            }
+            // Taking out what a withdrawal took out is done already.
+            return if self.is_gone(sub) { Outcome::Nothing } else { Outcome::Refused(Refusal::NotContained) };
+        }
+        self.touch(container, "loses a subregion");
+        self.touch(sub, "leaves its container");
+        if self.s.object(sub).container != container {
+            self.fault(Faults::ABORT, sub, "leaves a container that it is not in");
+            return Outcome::Done;
+        }
+        self.take_out(sub);
+        self.update_views();
+        Outcome::Done
+    }
+
+    /// Ends the edge from a container, without rendering.
+    pub(crate) fn take_out(&mut self, sub: Id) {
+        let container = std::mem::replace(&mut self.object(sub).container, Id::NONE);
+        let counted = subregion_target(self.s, self.r, container, sub);
+        self.release(counted);
+    }
+
+    pub(crate) fn set_alias(&mut self, alias: Id, to: Id) -> Outcome {
+        if !self.made(alias) || !self.made(to) {
+            return Outcome::Nothing;
+        }
+        if self.refuses([alias, to]) {
+            return Outcome::Refused(Refusal::Withdrawn);
+        }
+        self.touch(to, "shown by an alias");
+        self.object(alias).alias = to;
+        if self.r.withdrawal().is_some() {
+            self.reference(to);
+        }
+        self.update_views();
+        Outcome::Done
+    }
+
+    pub(crate) fn open(&mut self, space: u8, root: Id, holder: Id, release: Release) -> Outcome {
+        if !self.made(root) || (holder.is_object() && !self.made(holder)) {
+            return Outcome::Nothing;
+        }
+        if self.refuses([root, holder]) {
+            return Outcome::Refused(Refusal::Withdrawn);
+        }
+        if self.is_in_init(holder) || self.is_in_init(root) {
+            return Outcome::Refused(Refusal::DuringInit);
+        }
+        self.touch(root, "becomes a root");
+        let counted = self.target(root);
+        self.reference(counted);
+        self.s.spaces[usize::from(space)] = Space { open: true, root, holder, release, ..Space::EMPTY };
+        self.update_views();
+        Outcome::Done
+    }
+
+    /// Closes an address space: the view and the root are let go after a grace period.
+    pub(crate) fn close(&mut self, space: u8) -> Outcome {
+        let Space { open, root, view, listens, .. } = self.s.spaces[usize::from(space)];
+        if !open || self.is_dead() {
+            return Outcome::Nothing;
+        }
+        if listens {
+            if self.r.withdrawal().is_none() {
+                self.fault(Faults::ABORT, root, "destroyed while a listener is registered");
+                return Outcome::Done;
+            }
+            self.unlisten(space);
+        }
+        let slot = &mut self.s.spaces[usize::from(space)];
+        (slot.open, slot.view, slot.dying) = (false, 0, true);
+        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+            self.retire(leaf);
+        }
+        self.retire(root);
+        Outcome::Done
+    }
+
+    /// The queued end of an address space is overwritten: the count on its root is never dropped, and nobody is there to drop it.
+    pub(crate) fn lose_root(&mut self, space: u8) {
+        let root = std::mem::replace(&mut self.s.spaces[usize::from(space)], Space::EMPTY).root;
+        if root.is_object() {
+            self.s.retired &= !root.bit();
+        }
+    }
+
+    pub(crate) fn listen(&mut self, space: u8) -> Outcome {
+        let Space { open, view, listens, .. } = self.s.spaces[usize::from(space)];
+        if !open || listens {
+            return Outcome::Nothing;
+        }
+        self.s.spaces[usize::from(space)].listens = true;
+        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+            let counted = self.target(leaf);
+            self.reference(counted);
+        }
+        Outcome::Done
+    }
+
+    pub(crate) fn unlisten(&mut self, space: u8) -> Outcome {
+        let Space { view, listens, .. } = self.s.spaces[usize::from(space)];
+        if !listens {
+            return Outcome::Nothing;
+        }
+        self.s.spaces[usize::from(space)].listens = false;
+        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+            let counted = self.target(leaf);
+            self.release(counted);
+        }
+        Outcome::Done
+    }
+
+    pub(crate) fn map(&mut self, map: u8, mapping: Mapping) -> Outcome {
+        let Mapping { region, holder, .. } = mapping;
+        if !self.made(region) || (holder.is_object() && !self.made(holder)) {
+            return Outcome::Nothing;
+        }
+        if self.refuses([region, holder]) {
+            return Outcome::Refused(Refusal::Withdrawn);
+        }
+        if self.is_in_init(holder) || self.is_in_init(region) {
+            return Outcome::Refused(Refusal::DuringInit);
+        }
+        self.touch(region, "mapped");
+        let counted = self.target(region);
+        self.reference(counted);
+        self.s.maps[usize::from(map)] = mapping;
+        Outcome::Done
+    }
+
+    /// Closes a mapping: at once where the policy counts so, after a grace period under withdrawal, whose mappings are read in sections.
+    pub(crate) fn unmap(&mut self, map: u8) -> Outcome {
+        let Mapping { region, .. } = self.s.maps[usize::from(map)];
+        if !region.is_object() || self.is_dead() {
+            return Outcome::Nothing;
+        }
+        self.s.maps[usize::from(map)] = Mapping::EMPTY;
+        if self.r.withdrawal().is_some() {
+            self.retire(region);
+        } else {
+            self.touch(region, "unmapped");
+            let counted = self.target(region);
+            self.release(counted);
+        }
+        Outcome::Done
+    }
+
+    pub(crate) fn pin(&mut self, pin: u8, region: Id) -> Outcome {
+        if !self.made(region) {
+            return Outcome::Nothing;
+        }
+        if self.refuses([region, Id::NONE]) {
+            return Outcome::Refused(Refusal::Withdrawn);
+        }
+        self.touch(region, "pinned");
+        let counted = self.target(region);
+        self.reference(counted);
+        self.s.pins[usize::from(pin)] = region;
+        Outcome::Done
+    }
+
+    pub(crate) fn complete(&mut self, pin: u8) -> Outcome {
+        let region = std::mem::replace(&mut self.s.pins[usize::from(pin)], Id::NONE);
+        if !region.is_object() {
+            return Outcome::Nothing;
+        }
+        self.touch(region, "completed");
+        let counted = self.target(region);
+        self.release(counted);
+        Outcome::Done
+    }
+
+    /// Renders every open address space, and exchanges the counts of leaves that came and went.
+    pub(crate) fn update_views(&mut self) {
+        for index in 0..self.s.spaces.len() {
+            let Space { open, root, view: old, listens, .. } = self.s.spaces[index];
+            if !open || self.is_dead() {
+                continue;
+            }
+            let mut view = 0;
+            self.render(root, 0, &mut view);
+            for leaf in State::ids().filter(|id| view & !old & id.bit() != 0) {
+                self.show(leaf);
+                if listens {
+                    let counted = self.target(leaf);
+                    self.reference(counted);
+                }
+            }
+            self.s.spaces[index].view = view;
+            for leaf in State::ids().filter(|id| old & !view & id.bit() != 0) {
+                if listens {
+                    let counted = self.target(leaf);
+                    self.release(counted);
+                }
+                self.retire(leaf);
+            }
+        }
+    }
+
+    fn render(&mut self, region: Id, depth: usize, view: &mut u16) {
+        if !region.is_object() || depth > OBJECTS {
+            return;
+        }
+        let object = *self.s.object(region);
+        if !object.is_alive() {
+            self.touch(region, "rendered");
+            return;
+        }
+        if object.alias != Id::NONE {
+            self.render(object.alias, depth + 1, view);
+            return;
+        }
+        match object.kind {
+            Kind::Container => {
+                for sub in State::ids() {
+                    if self.s.object(sub).container == region {
+                        self.render(sub, depth + 1, view);
+                    }
+                }
+            }
+            Kind::Leaf => *view |= region.bit(),
+            Kind::Empty | Kind::Device | Kind::Plain => {}
+        }
+    }
+}
