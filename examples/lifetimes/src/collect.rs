@@ -42,19 +42,38 @@ impl Run<'_> {
         if panics {
             return;
         }
-        for armed in self.s.hooks.iter().flatten().filter(|armed| (armed.object, armed.hook) == (id, Hook::Finalize)) {
+        for armed in self
+            .s
+            .hooks
+            .iter()
+            .flatten()
+            .filter(|armed| (armed.object, armed.hook) == (id, Hook::Finalize))
+        {
             if let Action::Detach { container, sub } = armed.action {
                 met = met.or([container, sub].into_iter().find(|other| meets(*other)));
             }
         }
-        for map in self.s.maps.iter().filter(|map| map.holder == id && map.release == Release::Finalize) {
+        for map in self
+            .s
+            .maps
+            .iter()
+            .filter(|map| map.holder == id && map.release == Release::Finalize)
+        {
             met = met.or(Some(map.region).filter(|other| meets(*other)));
         }
-        for space in self.s.spaces.iter().filter(|space| space.open && space.holder == id && space.release == Release::Finalize) {
+        for space in
+            self.s.spaces.iter().filter(|space| {
+                space.open && space.holder == id && space.release == Release::Finalize
+            })
+        {
             met = met.or(Some(space.root).filter(|other| meets(*other)));
         }
         if let Some(other) = met {
-            self.fault(Faults::USE_AFTER_FINALIZE, other, "touched by a finalizer of the same collection");
+            self.fault(
+                Faults::USE_AFTER_FINALIZE,
+                other,
+                "touched by a finalizer of the same collection",
+            );
             return;
         }
         self.run_hook(id, Hook::Finalize);
@@ -103,7 +122,10 @@ impl Run<'_> {
                         add(&mut reached, object.alias);
                         add(&mut reached, object.storage);
                     }
-                } else if [object.parent, object.container].into_iter().any(|by| by.is_object() && reached & by.bit() != 0) {
+                } else if [object.parent, object.container]
+                    .into_iter()
+                    .any(|by| by.is_object() && reached & by.bit() != 0)
+                {
                     add(&mut reached, id);
                 }
             }

@@ -3,9 +3,10 @@
 //! The order inside a finalizer is QOM's: children are deleted first, unparent callbacks and all, so that regions die before their
 //! owner's own code runs; then links, the class's finalizer, the assertion that nobody revived the object, and the storage.
 
-use crate::policy::OwnerEdge;
+use crate::policy::{Counted, OwnerEdge};
 use crate::run::{Event, Run};
-use crate::state::{Faults, Hook, Id, Kind, Object, State, flag};
+use crate::state::{Faults, Hook, Id, Kind, Link, Object, State, flag};
+use crate::step::Outcome;
 
 impl Run<'_> {
     /// Takes an object out of the tree: the unparent callback, then the tree's count.
@@ -23,7 +24,8 @@ impl Run<'_> {
             self.unrealize(id);
             if self.r.unparents_regions {
                 for region in State::ids() {
-                    if self.s.object(region).parent == id && self.s.object(region).kind.is_region() {
+                    if self.s.object(region).parent == id && self.s.object(region).kind.is_region()
+                    {
                         self.delete_child(region);
                     }
                 }
@@ -36,7 +38,11 @@ impl Run<'_> {
     pub(crate) fn finalize_counted(&mut self, id: Id) {
         if self.s.object(id).is(flag::FINALIZING) {
             if !self.r.finalizes_once {
-                self.fault(Faults::DOUBLE_FINALIZE, id, "finalized inside its own finalizer");
+                self.fault(
+                    Faults::DOUBLE_FINALIZE,
+                    id,
+                    "finalized inside its own finalizer",
+                );
             }
             return;
         }
@@ -71,7 +77,9 @@ impl Run<'_> {
     }
 
     fn finalize_region(&mut self, id: Id) {
-        let Object { owner, container, .. } = *self.s.object(id);
+        let Object {
+            owner, container, ..
+        } = *self.s.object(id);
         if container.is_object() {
             if self.r.detaches_itself && self.s.object(container).owner == owner {
                 self.detach(container, id);
@@ -91,11 +99,25 @@ impl Run<'_> {
     pub(crate) fn drop_links(&mut self, id: Id) {
         for index in 0..self.s.links.len() {
             if self.s.links[index].from == id {
-                let to = std::mem::replace(&mut self.s.links[index].to, Id::NONE);
-                self.s.links[index].from = Id::NONE;
-                self.release(to);
+                self.unlink(index);
             }
         }
+    }
+
+    /// Drops one link.
+    pub(crate) fn unlink(&mut self, index: usize) -> Outcome {
+        let none = Link {
+            from: Id::NONE,
+            to: Id::NONE,
+        };
+        let Link { to, .. } = std::mem::replace(&mut self.s.links[index], none);
+        if !to.is_object() {
+            return Outcome::Nothing;
+        }
+        if self.r.counted != Counted::Nothing {
+            self.release(to);
+        }
+        Outcome::Done
     }
 
     fn free(&mut self, id: Id) {
@@ -103,7 +125,11 @@ impl Run<'_> {
         for inner in State::ids() {
             if self.s.object(inner).storage == id && self.made(inner) {
                 if self.s.object(inner).is_alive() {
-                    self.fault(Faults::USE_AFTER_FREE, inner, "lives in storage that is freed");
+                    self.fault(
+                        Faults::USE_AFTER_FREE,
+                        inner,
+                        "lives in storage that is freed",
+                    );
                 }
                 self.free(inner);
             }

@@ -1,6 +1,6 @@
 //! The counted edges of a state, and what they say about an object that does not go: the cycle that it is on, or who holds it.
 
-use crate::policy::{Counted, Rules};
+use crate::policy::{Counted, Rule, Rules};
 use crate::run::target;
 use crate::state::{Id, Kind, State, flag};
 use crate::topology::subregion_target;
@@ -65,7 +65,9 @@ pub struct Edge {
     pub reason: Reason,
 }
 
-/// All counted edges of a state, under a policy. Their number into each object is its count, while nothing has gone wrong.
+/// All counted edges of a state, under a policy; for the collector, all that it traces.
+///
+/// Their number into each object is its count, while nothing has gone wrong.
 pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
     let mut edges = Vec::new();
     let mut add = |from: Id, to: Id, reason: Reason| {
@@ -73,7 +75,12 @@ pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
             edges.push(Edge { from, to, reason });
         }
     };
-    let references = rules.counted != Counted::Nothing;
+    let traced = rules.counted == Counted::Nothing;
+    let counted = |region: Id| match region {
+        _ if !region.is_object() => Id::NONE,
+        _ if traced => region,
+        _ => target(state, rules, region),
+    };
     for id in State::ids().filter(|id| state.object(*id).kind != Kind::Empty) {
         let object = state.object(id);
         if object.is(flag::FINALIZED) {
@@ -85,18 +92,22 @@ pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
         if object.parent != Id::NONE {
             add(object.parent, id, Reason::Child);
         }
-        if object.is(flag::HOLDS_OWNER) {
+        if object.is(flag::HOLDS_OWNER) || traced {
             add(id, object.owner, Reason::Owner);
         }
         if object.container.is_object() {
-            add(object.container, subregion_target(state, rules, object.container, id), Reason::Subregion);
+            let sub = if traced {
+                id
+            } else {
+                subregion_target(state, rules, object.container, id)
+            };
+            add(object.container, sub, Reason::Subregion);
         }
-        if rules.withdrawal().is_some() && object.alias.is_object() {
+        if (rules.withdrawal().is_some() || traced) && object.alias.is_object() {
             add(id, object.alias, Reason::Target);
         }
     }
     for space in state.spaces.iter().filter(|space| space.open) {
-        let counted = |region: Id| if region.is_object() { target(state, rules, region) } else { Id::NONE };
         add(space.holder, counted(space.root), Reason::Root);
         for leaf in State::ids().filter(|id| space.view & id.bit() != 0) {
             add(space.holder, counted(leaf), Reason::View);
@@ -106,17 +117,17 @@ pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
         }
     }
     for map in state.maps.iter().filter(|map| map.is_open()) {
-        add(map.holder, target(state, rules, map.region), Reason::Mapping);
+        add(map.holder, counted(map.region), Reason::Mapping);
     }
     for pin in state.pins.iter().filter(|pin| pin.is_object()) {
-        add(Id::MACHINE, target(state, rules, *pin), Reason::Transfer);
+        add(Id::MACHINE, counted(*pin), Reason::Transfer);
     }
-    for link in state.links.iter().filter(|_| references) {
+    for link in &state.links {
         add(link.from, link.to, Reason::Link);
     }
-    let at_once = rules.withdrawal().is_some() && !rules.has(crate::policy::Rule::GraceBeforeLettingGo);
+    let at_once = rules.withdrawal().is_some() && !rules.has(Rule::GraceBeforeLettingGo);
     for region in State::ids().filter(|id| state.retired & id.bit() != 0 && !at_once) {
-        add(Id::MACHINE, target(state, rules, region), Reason::Retired);
+        add(Id::MACHINE, counted(region), Reason::Retired);
     }
     edges
 }
@@ -130,7 +141,10 @@ pub fn why_alive(state: &State, rules: &Rules, id: Id) -> Vec<Edge> {
     let mut at = (id, None);
     loop {
         for edge in edges.iter().filter(|edge| edge.to == at.0) {
-            if found.iter().any(|(known, _)| known.from == edge.from && edge.from != id) {
+            if found
+                .iter()
+                .any(|(known, _)| known.from == edge.from && edge.from != id)
+            {
                 continue;
             }
             found.push((*edge, at.1));

@@ -1,13 +1,50 @@
-//! x.
+//! Who keeps whom alive: every proposal for the lifetime of memory regions, as a model that runs.
+//!
+//! A region's bytes and callbacks belong to its owner. Containers, address spaces, views, mappings and transfers refer to the region, and must find
+//! the owner alive; the owner holds its regions, and much of what refers to them. Whatever is counted where, some edge of that picture closes a
+//! cycle, or some order of endings uses what is gone. In September 2025 this was discussed on qemu-devel ("memory: Stop
+//! piggybacking on memory region owners"), with proposals that were argued for and against; this crate runs them.
+//!
+//! A [`state::State`] is a machine as a small value. A [`step::Step`] is what a user, a device's code or the machine does next, and
+//! [`step::apply`] takes one under a policy's [`policy::Rules`]. Eight [`Policy`]s are here: five that were in QEMU or proposed for it, two that everybody
+//! thinks of, and Holdfast's withdrawal.
+//!
+//! [`scenario`] has the known scenarios as lists of steps; [`table`] plays them all. [`search`] takes every sequence of steps up to a size
+//! instead, counts what ends badly under each policy, and names the shortest way there. Rules of the withdrawal can be switched
+//! off one by one ([`policy::Rules::without`]): the search finds what each is for.
+//!
+//! ```
+//! use holdfast_lifetimes::{Policy, scenario::{Verdict, play, rows::ROWS}};
+//!
+//! let ring = ROWS.iter().find(|row| row.row == "12b").unwrap();
+//! let report = play(ring, Policy::OwnCount.rules());
+//! assert_eq!(report.verdict, Verdict::Leak);
+//! assert!(report.sentence().ends_with("A =(mapping)=> b =(owner)=> B =(mapping)=> a =(owner)=> A"));
+//! assert_eq!(play(ring, Policy::Withdrawal.rules()).order(), ["a", "A", "b", "B"]);
+//! ```
+//!
+//! The model has one thread and one kind of grace period: it checks counts, reach and order, not races. It imports none of the product's crates; that
+//! the product does what the model says is for the product's tests to show.
+//!
+//! Reading order: [`state`], [`step`]; [`policy`] and its files, one for each; the mechanics that the rules steer (`run`, `topology`, `counted`, `collect`,
+//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`show`], [`table`].
+
 pub mod state;
-pub mod policy;
 pub mod step;
+
+pub mod policy;
+
+mod collect;
+mod counted;
 mod run;
 mod topology;
-mod counted;
 mod withdraw;
-mod collect;
+
 pub mod edges;
-pub use run::Event;
 pub mod scenario;
+pub mod search;
+pub mod show;
+pub mod table;
+
 pub use policy::Policy;
+pub use run::Event;

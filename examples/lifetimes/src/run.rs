@@ -1,7 +1,9 @@
 //! What all policies share: references, hooks, grace periods, and the check of what can still be reached.
 
 use crate::policy::{Counted, End, Rule, Rules};
-use crate::state::{Action, Armed, Faults, Hook, Id, Kind, Mapping, Object, Release, Space, State, flag};
+use crate::state::{
+    Action, Armed, Faults, Hook, Id, Kind, Mapping, Object, Release, Space, State, flag,
+};
 use crate::step::{Outcome, Refusal};
 
 /// What happened inside a step.
@@ -131,11 +133,23 @@ impl Run<'_> {
 
     /// Runs the code of a hook; false where it panicked, which it does before anything else: the worst that it can do.
     pub(crate) fn run_hook(&mut self, id: Id, hook: Hook) -> bool {
-        let armed = |action: Action| Some(Armed { object: id, hook, action });
+        let armed = |action: Action| {
+            Some(Armed {
+                object: id,
+                hook,
+                action,
+            })
+        };
         if self.s.hooks.contains(&armed(Action::Panic)) {
             return false;
         }
-        for entry in self.s.hooks.into_iter().flatten().filter(|entry| (entry.object, entry.hook) == (id, hook)) {
+        for entry in self
+            .s
+            .hooks
+            .into_iter()
+            .flatten()
+            .filter(|entry| (entry.object, entry.hook) == (id, hook))
+        {
             match entry.action {
                 Action::Detach { container, sub } => {
                     if let Outcome::Refused(refusal) = self.detach(container, sub) {
@@ -164,13 +178,25 @@ impl Run<'_> {
     /// Closes what is open in a name: what the holder's own code closes at that point, or everything.
     pub(crate) fn close_all(&mut self, holder: Id, release: Option<Release>) {
         for index in (0..self.s.maps.len()).rev() {
-            let Mapping { holder: whose, release: when, .. } = self.s.maps[index];
-            if self.s.maps[index].is_open() && whose == holder && release.is_none_or(|release| release == when) {
+            let Mapping {
+                holder: whose,
+                release: when,
+                ..
+            } = self.s.maps[index];
+            if self.s.maps[index].is_open()
+                && whose == holder
+                && release.is_none_or(|release| release == when)
+            {
                 self.unmap(u8::try_from(index).unwrap_or(0));
             }
         }
         for index in (0..self.s.spaces.len()).rev() {
-            let Space { open, holder: whose, release: when, .. } = self.s.spaces[index];
+            let Space {
+                open,
+                holder: whose,
+                release: when,
+                ..
+            } = self.s.spaces[index];
             if open && whose == holder && release.is_none_or(|release| release == when) {
                 self.close(u8::try_from(index).unwrap_or(0));
             }
@@ -180,7 +206,9 @@ impl Run<'_> {
     /// The bus takes a device's regions out of its own containers at unrealize, as PCI and sysbus code does.
     fn leave_foreign_containers(&mut self, id: Id) {
         for region in State::ids() {
-            let Object { owner, container, .. } = *self.s.object(region);
+            let Object {
+                owner, container, ..
+            } = *self.s.object(region);
             if owner == id && container.is_object() && self.s.object(container).owner != id {
                 self.detach(container, region);
             }
@@ -224,17 +252,29 @@ impl Run<'_> {
         }
         let at_once = self.r.withdrawal().is_some() && !self.r.has(Rule::GraceBeforeLettingGo);
         if !at_once {
-            for region in State::ids().filter(|id| retired & id.bit() != 0) {
+            for region in members(retired) {
                 let target = self.target(region);
                 self.release(target);
             }
         }
-        if changed { Outcome::Done } else { Outcome::Nothing }
+        if changed {
+            Outcome::Done
+        } else {
+            Outcome::Nothing
+        }
     }
 
     /// Everything that a reader, a transfer, a mapping or a listener can get at must be there, and its owner, whose callbacks run.
     pub(crate) fn check_reachable(&mut self) {
         if self.is_dead() {
+            return;
+        }
+        if self
+            .s
+            .objects
+            .iter()
+            .all(|object| !object.is(flag::FINALIZED))
+        {
             return;
         }
         let mut reach = self.s.retired;
@@ -245,10 +285,7 @@ impl Run<'_> {
         for region in maps.chain(self.s.pins).filter(|id| id.is_object()) {
             reach |= region.bit();
         }
-        if reach == 0 {
-            return;
-        }
-        for region in State::ids().filter(|id| reach & id.bit() != 0) {
+        for region in members(reach) {
             self.touch(region, "still within reach");
             let owner = self.s.object(region).owner;
             if owner.is_object() && owner != region && !self.s.object(region).is(flag::FINALIZED) {
@@ -258,8 +295,19 @@ impl Run<'_> {
     }
 }
 
+/// The objects of a mask.
+pub(crate) fn members(mut mask: u16) -> impl Iterator<Item = Id> {
+    std::iter::from_fn(move || {
+        let next = u8::try_from(mask.trailing_zeros())
+            .ok()
+            .filter(|_| mask != 0)?;
+        mask &= mask - 1;
+        Some(Id(next))
+    })
+}
+
 /// What a reference to a region is counted on, under a policy.
-pub fn target(state: &State, rules: &Rules, region: Id) -> Id {
+pub(crate) fn target(state: &State, rules: &Rules, region: Id) -> Id {
     let owner = state.object(region).owner;
     match rules.counted {
         Counted::Owner => owner,

@@ -10,6 +10,7 @@ mod script;
 mod verdict;
 
 pub use script::{At, Cast, Script};
+pub(crate) use verdict::has_orphans;
 pub use verdict::{Report, Verdict, play, play_script, settle};
 
 /// A scenario.

@@ -1,8 +1,10 @@
 //! The steps of a modelled machine, and what one step does under the rules of a policy.
 
-use crate::policy::{Counted, End, OwnerEdge, Rule, Rules};
+use crate::policy::{Counted, OwnerEdge, Rule, Rules};
 use crate::run::{Event, Run};
-use crate::state::{Action, Armed, Faults, Hook, Id, Kind, Link, Mapping, Object, Release, State, flag};
+use crate::state::{
+    Action, Armed, Faults, Hook, Id, Kind, Link, Mapping, Object, Release, State, flag,
+};
 
 /// One step: what a user, a device's code or the machine does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +110,8 @@ pub enum Step {
     Complete(u8),
     /// A strong link is set.
     Link(u8, Id, Id),
+    /// The link is cleared.
+    Unlink(u8),
     /// A hook gets a piece of code.
     Arm(Armed),
     /// A grace period ends: every reader has left what was retired before.
@@ -154,11 +158,20 @@ pub fn apply(state: &mut State, step: Step, rules: &Rules) -> Outcome {
 }
 
 /// As [`apply`], and notes what happened in a log.
-pub fn apply_logged(state: &mut State, step: Step, rules: &Rules, log: Option<&mut Vec<Event>>) -> Outcome {
+pub fn apply_logged(
+    state: &mut State,
+    step: Step,
+    rules: &Rules,
+    log: Option<&mut Vec<Event>>,
+) -> Outcome {
     if state.faults.has(Faults::ABORT) {
         return Outcome::Nothing;
     }
-    let mut run = Run { s: state, r: rules, log };
+    let mut run = Run {
+        s: state,
+        r: rules,
+        log,
+    };
     let outcome = take(&mut run, step);
     if let Outcome::Refused(refusal) = outcome {
         run.note(Event::Refused(refusal));
@@ -175,7 +188,13 @@ fn take(run: &mut Run<'_>, step: Step) -> Outcome {
             run.object(id).flags &= !flag::IN_INIT;
             Outcome::Done
         }
-        Step::Region { region, kind, parent, owner, storage } => make_region(run, region, kind, parent, owner, storage),
+        Step::Region {
+            region,
+            kind,
+            parent,
+            owner,
+            storage,
+        } => make_region(run, region, kind, parent, owner, storage),
         Step::Plug { object, parent } => plug(run, object, parent),
         Step::Unparent(id) => {
             if !run.made(id) || run.s.object(id).parent == Id::NONE {
@@ -207,16 +226,34 @@ fn take(run: &mut Run<'_>, step: Step) -> Outcome {
         Step::Nest { sub, container } => run.nest(container, sub),
         Step::Detach { sub, container } => run.detach(container, sub),
         Step::Alias { alias, target } => run.set_alias(alias, target),
-        Step::Open { space, root, holder, release } => run.open(space, root, holder, release),
+        Step::Open {
+            space,
+            root,
+            holder,
+            release,
+        } => run.open(space, root, holder, release),
         Step::Close(space) => run.close(space),
         Step::FreeNode(space) => free_node(run, space),
         Step::Listen(space) => run.listen(space),
         Step::Unlisten(space) => run.unlisten(space),
-        Step::Map { map, region, holder, release } => run.map(map, Mapping { region, holder, release }),
+        Step::Map {
+            map,
+            region,
+            holder,
+            release,
+        } => run.map(
+            map,
+            Mapping {
+                region,
+                holder,
+                release,
+            },
+        ),
         Step::Unmap(map) => run.unmap(map),
         Step::Pin(pin, region) => run.pin(pin, region),
         Step::Complete(pin) => run.complete(pin),
         Step::Link(link, from, to) => link_up(run, link, Link { from, to }),
+        Step::Unlink(link) => run.unlink(usize::from(link)),
         Step::Arm(armed) => {
             if let Some(free) = run.s.hooks.iter_mut().find(|hook| hook.is_none()) {
                 *free = Some(armed);
@@ -231,18 +268,38 @@ fn take(run: &mut Run<'_>, step: Step) -> Outcome {
 }
 
 fn make(run: &mut Run<'_>, id: Id, kind: Kind, flags: u8) -> Outcome {
-    *run.object(id) = Object { kind, flags, count: 1, users: 1, ..Object::EMPTY };
+    *run.object(id) = Object {
+        kind,
+        flags,
+        count: 1,
+        users: 1,
+        ..Object::EMPTY
+    };
     Outcome::Done
 }
 
-fn make_region(run: &mut Run<'_>, region: Id, kind: Kind, parent: Id, owner: Id, storage: Id) -> Outcome {
+fn make_region(
+    run: &mut Run<'_>,
+    region: Id,
+    kind: Kind,
+    parent: Id,
+    owner: Id,
+    storage: Id,
+) -> Outcome {
     if run.r.withdrawal().is_some() && (owner != parent || owner == Id::NONE) {
         return Outcome::Refused(Refusal::OwnerIsParent);
     }
     if parent.is_object() && (!run.made(parent) || run.is_gone(parent)) {
         return Outcome::Refused(Refusal::Withdrawn);
     }
-    *run.object(region) = Object { kind, owner, parent, storage, count: 1, ..Object::EMPTY };
+    *run.object(region) = Object {
+        kind,
+        owner,
+        parent,
+        storage,
+        count: 1,
+        ..Object::EMPTY
+    };
     if run.r.owner_edge == OwnerEdge::Always && owner.is_object() {
         run.reference(owner);
         run.object(region).flags |= flag::HOLDS_OWNER;
@@ -282,7 +339,7 @@ fn reparent(run: &mut Run<'_>, region: Id, to: Id) -> Outcome {
 
 fn free_node(run: &mut Run<'_>, space: u8) -> Outcome {
     let dying = run.s.spaces[usize::from(space)].dying;
-    if run.r.withdrawal().is_some() || run.r.end == End::Collector {
+    if run.r.withdrawal().is_some() {
         return Outcome::Refused(Refusal::ClosedOnce);
     }
     // The callback that was queued is overwritten, so what it was to let go is never let go.
@@ -306,12 +363,20 @@ fn link_up(run: &mut Run<'_>, link: u8, to: Link) -> Outcome {
 impl Step {
     /// Code in a hook that takes a region out of a container.
     pub const fn detach_in(hook: Hook, object: Id, sub: Id, container: Id) -> Self {
-        Self::Arm(Armed { object, hook, action: Action::Detach { container, sub } })
+        Self::Arm(Armed {
+            object,
+            hook,
+            action: Action::Detach { container, sub },
+        })
     }
 
     /// A panic in a hook.
     pub const fn panic_in(hook: Hook, object: Id) -> Self {
-        Self::Arm(Armed { object, hook, action: Action::Panic })
+        Self::Arm(Armed {
+            object,
+            hook,
+            action: Action::Panic,
+        })
     }
 }
 

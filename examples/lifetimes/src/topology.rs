@@ -1,13 +1,12 @@
 //! Containers, aliases, address spaces, views, listeners, mappings and transfers: what each takes a reference on, and when it lets go.
 
 use crate::policy::{Rules, SameOwner};
-use crate::run::{Run, target};
+use crate::run::{Run, members, target};
 use crate::state::{Faults, Id, Kind, Mapping, OBJECTS, Release, Space, State, flag};
 use crate::step::{Outcome, Refusal, refuses_during_init};
 
-
 /// What a container counts for a subregion, under a policy.
-pub fn subregion_target(state: &State, rules: &Rules, container: Id, sub: Id) -> Id {
+pub(crate) fn subregion_target(state: &State, rules: &Rules, container: Id, sub: Id) -> Id {
     let owner = state.object(sub).owner;
     if owner.is_object() && state.object(container).owner == owner {
         match rules.same_owner {
@@ -69,7 +68,11 @@ impl Run<'_> {
                 return Outcome::Refused(Refusal::Withdrawn);
             }
             // Taking out what a withdrawal took out is done already.
-            return if self.is_gone(sub) { Outcome::Nothing } else { Outcome::Refused(Refusal::NotContained) };
+            return if self.is_gone(sub) {
+                Outcome::Nothing
+            } else {
+                Outcome::Refused(Refusal::NotContained)
+            };
         }
         self.touch(container, "loses a subregion");
         self.touch(sub, "leaves its container");
@@ -118,27 +121,43 @@ impl Run<'_> {
         self.touch(root, "becomes a root");
         let counted = self.target(root);
         self.reference(counted);
-        self.s.spaces[usize::from(space)] = Space { open: true, root, holder, release, ..Space::EMPTY };
+        self.s.spaces[usize::from(space)] = Space {
+            open: true,
+            root,
+            holder,
+            release,
+            ..Space::EMPTY
+        };
         self.update_views();
         Outcome::Done
     }
 
     /// Closes an address space: the view and the root are let go after a grace period.
     pub(crate) fn close(&mut self, space: u8) -> Outcome {
-        let Space { open, root, view, listens, .. } = self.s.spaces[usize::from(space)];
+        let Space {
+            open,
+            root,
+            view,
+            listens,
+            ..
+        } = self.s.spaces[usize::from(space)];
         if !open || self.is_dead() {
             return Outcome::Nothing;
         }
         if listens {
             if self.r.withdrawal().is_none() {
-                self.fault(Faults::ABORT, root, "destroyed while a listener is registered");
+                self.fault(
+                    Faults::ABORT,
+                    root,
+                    "destroyed while a listener is registered",
+                );
                 return Outcome::Done;
             }
             self.unlisten(space);
         }
         let slot = &mut self.s.spaces[usize::from(space)];
         (slot.open, slot.view, slot.dying) = (false, 0, true);
-        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+        for leaf in members(view) {
             self.retire(leaf);
         }
         self.retire(root);
@@ -154,12 +173,17 @@ impl Run<'_> {
     }
 
     pub(crate) fn listen(&mut self, space: u8) -> Outcome {
-        let Space { open, view, listens, .. } = self.s.spaces[usize::from(space)];
+        let Space {
+            open,
+            view,
+            listens,
+            ..
+        } = self.s.spaces[usize::from(space)];
         if !open || listens {
             return Outcome::Nothing;
         }
         self.s.spaces[usize::from(space)].listens = true;
-        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+        for leaf in members(view) {
             let counted = self.target(leaf);
             self.reference(counted);
         }
@@ -172,7 +196,7 @@ impl Run<'_> {
             return Outcome::Nothing;
         }
         self.s.spaces[usize::from(space)].listens = false;
-        for leaf in State::ids().filter(|id| view & id.bit() != 0) {
+        for leaf in members(view) {
             let counted = self.target(leaf);
             self.release(counted);
         }
@@ -242,13 +266,19 @@ impl Run<'_> {
     /// Renders every open address space, and exchanges the counts of leaves that came and went.
     pub(crate) fn update_views(&mut self) {
         for index in 0..self.s.spaces.len() {
-            let Space { open, root, view: old, listens, .. } = self.s.spaces[index];
+            let Space {
+                open,
+                root,
+                view: old,
+                listens,
+                ..
+            } = self.s.spaces[index];
             if !open || self.is_dead() {
                 continue;
             }
             let mut view = 0;
             self.render(root, 0, &mut view);
-            for leaf in State::ids().filter(|id| view & !old & id.bit() != 0) {
+            for leaf in members(view & !old) {
                 self.show(leaf);
                 if listens {
                     let counted = self.target(leaf);
@@ -256,7 +286,7 @@ impl Run<'_> {
                 }
             }
             self.s.spaces[index].view = view;
-            for leaf in State::ids().filter(|id| old & !view & id.bit() != 0) {
+            for leaf in members(old & !view) {
                 if listens {
                     let counted = self.target(leaf);
                     self.release(counted);

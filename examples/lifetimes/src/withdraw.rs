@@ -51,7 +51,11 @@ impl Run<'_> {
 
     fn depth(&self, id: Id) -> usize {
         let parent = self.s.object(id).parent;
-        if parent.is_object() { 1 + self.depth(parent) } else { 0 }
+        if parent.is_object() {
+            1 + self.depth(parent)
+        } else {
+            0
+        }
     }
 
     fn mark(&mut self, subtree: &[Id]) {
@@ -59,7 +63,8 @@ impl Run<'_> {
             self.object(id).flags |= flag::WITHDRAWN;
             self.note(Event::Withdrawn(id));
             let Object { kind, owner, .. } = *self.s.object(id);
-            let holds = self.r.owner_edge == OwnerEdge::FromWithdrawal && self.r.has(Rule::OwnerBecomesStrong);
+            let holds = self.r.owner_edge == OwnerEdge::FromWithdrawal
+                && self.r.has(Rule::OwnerBecomesStrong);
             if kind.is_region() && owner.is_object() && holds {
                 self.reference(owner);
                 self.object(id).flags |= flag::HOLDS_OWNER;

@@ -108,6 +108,8 @@ fn everything_at_once(s: &mut Script) {
     s.nest(c, sys);
     s.open(c, k, At::Unrealize);
     s.map(own, k, At::Unrealize);
+    // The child is unrealized by its parent, not by its parent's end: row 6b shows what else happens.
+    s.unparents_in(Hook::Unrealize, p, k);
     s.unplug(p);
 }
 

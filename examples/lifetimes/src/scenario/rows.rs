@@ -27,6 +27,7 @@ rows! {
     "5b", hidden_alias: "alias hidden, target's owner unplugged, alias shown";
     "6", nested_child: "child device's region in its parent's container";
     "6'", nested_child_detached: "the same, the parent's unrealize detaches and unparents the child";
+    "6b", nested_space: "child device's address space on its parent's container, closed at the child's unrealize";
     "7", plain_owner: "hostmem object owns the region, peer still maps it";
     "7'", plain_owner_alone: "the same, the hostmem object does not unparent its region itself";
     "7b", region_unparented: "region owned by the device, unparented while mapped";
@@ -176,6 +177,14 @@ fn nested_child_detached(s: &mut Script) {
     s.unplug(p);
 }
 
+fn nested_space(s: &mut Script) {
+    let p = s.plugged("P");
+    let k = s.plugged_into("K", p);
+    let c = s.container("C", p);
+    s.open(c, k, At::Unrealize);
+    s.unplug(p);
+}
+
 /// A region in a GPU's window that a peer still has in flight when the guest unmaps it: whose it is, and what the unmapping does.
 fn blob(s: &mut Script, make: fn(&mut Script, Id) -> (Id, Id), unmap: fn(&mut Script, Id, Id)) {
     let g = s.plugged("G");
@@ -213,11 +222,19 @@ fn plain_owner_alone(s: &mut Script) {
 }
 
 fn region_unparented(s: &mut Script) {
-    blob(s, |s, g| (g, s.leaf("blob", g)), |s, _, blob| s.unplug(blob));
+    blob(
+        s,
+        |s, g| (g, s.leaf("blob", g)),
+        |s, _, blob| s.unplug(blob),
+    );
 }
 
 fn owns_itself(s: &mut Script) {
-    blob(s, |s, g| (g, s.own_owner("blob", g)), |s, _, blob| s.unplug(blob));
+    blob(
+        s,
+        |s, g| (g, s.own_owner("blob", g)),
+        |s, _, blob| s.unplug(blob),
+    );
 }
 
 fn ownerless(s: &mut Script) {

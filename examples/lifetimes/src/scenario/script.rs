@@ -109,7 +109,13 @@ impl Script {
 
     fn region(&mut self, name: &'static str, kind: Kind, parent: Id, owner: Id, storage: Id) -> Id {
         let region = self.id(name);
-        self.then(Step::Region { region, kind, parent, owner, storage });
+        self.then(Step::Region {
+            region,
+            kind,
+            parent,
+            owner,
+            storage,
+        });
         region
     }
 
@@ -158,7 +164,12 @@ impl Script {
     pub fn open(&mut self, root: Id, holder: Id, release: At) -> u8 {
         let space = self.spaces;
         self.spaces += 1;
-        self.then(Step::Open { space, root, holder, release });
+        self.then(Step::Open {
+            space,
+            root,
+            holder,
+            release,
+        });
         space
     }
 
@@ -186,7 +197,12 @@ impl Script {
     pub fn map(&mut self, region: Id, holder: Id, release: At) -> u8 {
         let map = self.maps;
         self.maps += 1;
-        self.then(Step::Map { map, region, holder, release });
+        self.then(Step::Map {
+            map,
+            region,
+            holder,
+            release,
+        });
         map
     }
 
@@ -229,7 +245,11 @@ impl Script {
 
     /// The hook unparents an object.
     pub fn unparents_in(&mut self, hook: Hook, device: Id, object: Id) {
-        self.then(Step::Arm(Armed { object: device, hook, action: Action::Unparent(object) }));
+        self.then(Step::Arm(Armed {
+            object: device,
+            hook,
+            action: Action::Unparent(object),
+        }));
     }
 
     /// The hook panics.

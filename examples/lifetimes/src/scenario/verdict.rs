@@ -118,7 +118,12 @@ impl Report {
                 let _ = write!(text, "; {}", self.cast.name(first.from));
             }
             for edge in &self.why {
-                let _ = write!(text, " =({})=> {}", edge.reason.word(), self.cast.name(edge.to));
+                let _ = write!(
+                    text,
+                    " =({})=> {}",
+                    edge.reason.word(),
+                    self.cast.name(edge.to)
+                );
             }
         }
         if let (true, Some(refused)) = (text.is_empty(), self.refused) {
@@ -153,9 +158,14 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
         run_executor(&mut state, rules, &mut events);
     }
     settle(&mut state, rules, &mut events);
-    let is_left = |id: &Id| state.object(*id).is_alive() && (script.gone.is_empty() || script.gone.contains(id));
+    let is_left = |id: &Id| {
+        state.object(*id).is_alive() && (script.gone.is_empty() || script.gone.contains(id))
+    };
     let of_machine = |id: &Id| state.object(*id).owner == Id::MACHINE;
-    let leaked: Vec<Id> = State::ids().filter(is_left).filter(|id| !of_machine(id)).collect();
+    let leaked: Vec<Id> = State::ids()
+        .filter(is_left)
+        .filter(|id| !of_machine(id))
+        .collect();
     let refused = events.iter().find_map(|event| match event {
         Event::Refused(refusal) => Some(*refusal),
         _ => None,
@@ -165,15 +175,32 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
         .or_else(left)
         .or(refused.map(Verdict::Refused))
         .unwrap_or(Verdict::Clean);
-    let why = leaked.first().map_or_else(Vec::new, |id| why_alive(&state, rules, *id));
-    Report { verdict, faults: state.faults, leaked, why, refused, events, cast: script.cast, state }
+    let why = leaked
+        .first()
+        .map_or_else(Vec::new, |id| why_alive(&state, rules, *id));
+    Report {
+        verdict,
+        faults: state.faults,
+        leaked,
+        why,
+        refused,
+        events,
+        cast: script.cast,
+        state,
+    }
 }
 
 /// Whether a handle is open in the name of somebody who is gone: nobody is left to close it.
 pub(crate) fn has_orphans(state: &State) -> bool {
     let gone = |id: Id| id.is_object() && !state.object(id).is_alive();
-    state.spaces.iter().any(|space| space.open && gone(space.holder))
-        || state.maps.iter().any(|map| map.is_open() && gone(map.holder))
+    state
+        .spaces
+        .iter()
+        .any(|space| space.open && gone(space.holder))
+        || state
+            .maps
+            .iter()
+            .any(|map| map.is_open() && gone(map.holder))
 }
 
 /// Runs every finalizer that is queued.
@@ -181,7 +208,9 @@ pub(crate) fn run_executor(state: &mut State, rules: &Rules, events: &mut Vec<Ev
     if rules.withdrawal().is_none() {
         return;
     }
-    while let Some(id) = State::ids().find(|id| state.object(*id).is_alive() && state.object(*id).count == 0) {
+    while let Some(id) =
+        State::ids().find(|id| state.object(*id).is_alive() && state.object(*id).count == 0)
+    {
         apply_logged(state, Step::Finalize(id), rules, Some(events));
     }
 }

@@ -1,0 +1,475 @@
+//! Every sequence of steps up to a size, under a policy: how many states, and how many of them end badly.
+//!
+//! # What is searched
+//!
+//! The start ([`Search::start`]) is a machine with system memory and a space on it, two devices that were made and have no parent yet, and a plain child of the
+//! first that owns a region: `D0` with a container `C` and a leaf `M`, its child `V` with a leaf `B`, `D1` with a leaf `N` that can become an
+//! alias. The [`menu`] is everything that may happen next: plug, unplug, drop; nest and detach; alias; open and close an address space; map in a
+//! name; a transfer; a strong link; a panic in a hook; a grace period; a finalizer or a collection. The search is breadth first, one
+//! state at a time by its fingerprint, so that the first trace to an ending is a shortest one.
+//!
+//! # What a leak is
+//!
+//! [`ending`] winds a state up: transfers complete, grace periods pass, finalizers run; the user takes out, closes and unplugs whatever has a name, and
+//! drops every handle; and once more everything passes that passes by itself. If then an object is not finalized, or a handle
+//! is open whose holder is gone, the state is a **leak**: nobody is left who could do anything about it. The order in which the user winds up cannot
+//! matter to *what* is left: each of his actions only takes edges away, none enables an edge, and an object goes when its last edge has
+//! gone, whichever that was. (The tests wind up in another order and compare.) Faults on the way are counted as what they are.
+//!
+//! For withdrawal there is a stronger demand, which no other policy makes: whatever was withdrawn is finalized as soon as transfers have completed
+//! and a grace period has passed, while everybody else is still plugged. A state that fails it is **late**.
+//!
+//! # Why one state stands for many
+//!
+//! * Mappings are kept sorted: no step, rule or check asks for a mapping's number but to name it, so exchanging two numbers is a symmetry of the whole
+//!   relation of steps. Handles of one holder are closed one by one without anything between; their order shows only in the log.
+//! * Of an object that is finalized only its flags and counts are told apart: its hooks have run, and what would still show it is a fault.
+//! * A region is retired once, not once for each view that it left ([`crate::state::State::retired`]).
+//! * Nothing is done twice that has no effect: a step that is refused, or finds nothing to do, leads back to the same state.
+//! * The phase of init is left out: what init may do may be done after it as well, and withdrawal refuses less then, not more.
+//!
+//! States are told apart by a fingerprint of 128 bits. Two of n states collide with a probability below n²/2^129: for ten million, 1 in 10^24.
+
+use crate::policy::{End, Rules};
+use crate::scenario::{Cast, Script, Verdict};
+use crate::state::{Hook, Id, Kind, Release, State, flag};
+use crate::step::{Outcome, Step, apply};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+mod ending;
+mod fingerprint;
+
+pub use ending::{Ending, ending};
+pub use fingerprint::fingerprint;
+
+/// `D0`: owns `C` and `M`; `V` is its child.
+pub const D0: Id = Id(0);
+/// `D1`: owns `N`.
+pub const D1: Id = Id(1);
+/// A plain child of `D0` that owns `B`.
+pub const V: Id = Id(2);
+/// The container of `D0`.
+pub const C: Id = Id(3);
+/// The leaf of `D0`.
+pub const M: Id = Id(4);
+/// The leaf of `D1`, which can become an alias.
+pub const N: Id = Id(5);
+/// The leaf of `V`.
+pub const B: Id = Id(6);
+/// System memory.
+pub const S: Id = Id(7);
+/// The number of the address space that is opened in a name; 0 is the system's.
+pub const NAMED: u8 = 1;
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Steps from the start.
+    pub steps: u8,
+    /// When the devices' own code closes what they have opened.
+    pub habit: Release,
+    /// What may happen.
+    pub breadth: Breadth,
+}
+
+/// How much may happen: two menus over the same cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breadth {
+    /// One container for each region, one alias, the mappings, transfers and links that close a cycle in one way each.
+    Core,
+    /// Every region in every container, every root, every holder.
+    Wide,
+}
+
+/// What may happen next, all of it; [`is_enabled`] says what may in a given state.
+pub fn menu(rules: &Rules, size: Size) -> Vec<Step> {
+    let Size { habit, breadth, .. } = size;
+    let core = breadth == Breadth::Core;
+    let mut menu = Vec::new();
+    for object in [D0, D1] {
+        menu.push(Step::Plug {
+            object,
+            parent: Id::MACHINE,
+        });
+        menu.push(Step::Unparent(object));
+        menu.push(Step::Drop(object));
+    }
+    menu.push(Step::Unparent(V));
+    let nests = [(C, S), (M, C), (N, S), (B, C), (M, S), (N, C), (B, S)];
+    for (sub, container) in nests.into_iter().take(if core { 4 } else { 7 }) {
+        menu.push(Step::Nest { sub, container });
+        menu.push(Step::Detach { sub, container });
+    }
+    menu.extend(
+        [M, B]
+            .into_iter()
+            .take(if core { 1 } else { 2 })
+            .map(|target| Step::Alias { alias: N, target }),
+    );
+    let opens = [
+        (C, D0, habit),
+        (C, D1, habit),
+        (S, D0, habit),
+        (C, Id::MACHINE, Release::Completion),
+    ];
+    for (root, holder, release) in opens.into_iter().take(if core { 2 } else { 4 }) {
+        menu.push(Step::Open {
+            space: NAMED,
+            root,
+            holder,
+            release,
+        });
+    }
+    menu.push(Step::Close(NAMED));
+    let maps = [(M, D0), (N, D0), (M, D1), (B, D1), (B, D0), (N, D1)];
+    for (region, holder) in maps.into_iter().take(if core { 4 } else { 6 }) {
+        menu.extend([0, 1].map(|map| Step::Map {
+            map,
+            region,
+            holder,
+            release: habit,
+        }));
+    }
+    menu.extend(
+        [M, B, N]
+            .into_iter()
+            .take(if core { 2 } else { 3 })
+            .map(|region| Step::Pin(0, region)),
+    );
+    menu.push(Step::Complete(0));
+    let links = [(D0, D1), (V, D0), (D0, M), (D1, D0)];
+    menu.extend(
+        links
+            .into_iter()
+            .take(if core { 3 } else { 4 })
+            .map(|(from, to)| Step::Link(0, from, to)),
+    );
+    menu.push(Step::Unlink(0));
+    let panics = [Hook::Unrealize, Hook::Finalize];
+    menu.extend(
+        panics
+            .into_iter()
+            .take(if core { 1 } else { 2 })
+            .map(|hook| Step::panic_in(hook, D0)),
+    );
+    menu.push(Step::Grace);
+    match rules.end {
+        End::Count => {}
+        End::Collector => menu.push(Step::Collect),
+        End::Withdrawal(_) => menu.extend([D0, D1, V, C, M, N, B].map(Step::Finalize)),
+    }
+    menu
+}
+
+/// Whether a user, who needs a name for what he acts on, or the machine can take a step now.
+pub fn is_enabled(state: &State, step: Step) -> bool {
+    let named = |id: Id| !id.is_object() || state.is_named(id);
+    let loose = |id: Id| state.object(id).parent == Id::NONE && state.object(id).users > 0;
+    match step {
+        Step::Plug { object, .. } | Step::Drop(object) => loose(object),
+        Step::Unparent(id) => state.object(id).parent != Id::NONE && named(id),
+        Step::Nest { sub, container } => {
+            state.object(sub).container == Id::NONE && named(sub) && named(container)
+        }
+        Step::Detach { sub, container } => {
+            state.object(sub).container == container && named(sub) && named(container)
+        }
+        Step::Alias { alias, target } => {
+            state.object(alias).alias == Id::NONE && named(alias) && named(target)
+        }
+        Step::Open {
+            space,
+            root,
+            holder,
+            release,
+        } => {
+            let slot = state.spaces[usize::from(space)];
+            !slot.open && !slot.dying && named(root) && may_open(state, holder, release)
+        }
+        Step::Close(space) => {
+            let slot = state.spaces[usize::from(space)];
+            slot.open && named(slot.holder)
+        }
+        Step::Map {
+            map,
+            region,
+            holder,
+            release,
+        } => {
+            // The first free number: the others are the same by symmetry.
+            state.maps.iter().position(|map| !map.is_open()) == Some(usize::from(map))
+                && named(region)
+                && may_open(state, holder, release)
+        }
+        Step::Unmap(map) => {
+            state.maps[usize::from(map)].is_open()
+                && state.maps[usize::from(map)].release == Release::Completion
+        }
+        Step::Pin(pin, region) => !state.pins[usize::from(pin)].is_object() && named(region),
+        Step::Complete(pin) => state.pins[usize::from(pin)].is_object(),
+        Step::Link(link, from, to) => {
+            !state.links[usize::from(link)].to.is_object() && named(from) && named(to)
+        }
+        Step::Unlink(link) => {
+            state.links[usize::from(link)].to.is_object()
+                && named(state.links[usize::from(link)].from)
+        }
+        Step::Arm(armed) => state.hooks[0].is_none() && named(armed.object),
+        Step::Grace => state.retired != 0 || state.spaces.iter().any(|space| space.dying),
+        Step::Finalize(id) => {
+            state.object(id).kind != Kind::Empty
+                && state.object(id).count == 0
+                && !state.object(id).is(flag::FINALIZED)
+        }
+        Step::Collect => true,
+        _ => false,
+    }
+}
+
+/// What unrealize closes is opened since realize, as the authors of devices have it; the rest at any time.
+fn may_open(state: &State, holder: Id, release: Release) -> bool {
+    !holder.is_object()
+        || state.is_named(holder)
+            && (release != Release::Unrealize || state.object(holder).is(flag::REALIZED))
+}
+
+/// Takes one step of the search: what [`apply`] does, in the form that stands for all that are equal by symmetry.
+pub fn step(state: &State, step: Step, rules: &Rules) -> Option<State> {
+    if !is_enabled(state, step) {
+        return None;
+    }
+    let mut next = state.clone();
+    if apply(&mut next, step, rules) != Outcome::Done {
+        return None;
+    }
+    make_canonical(&mut next);
+    Some(next)
+}
+
+/// The state that stands for all that no step tells from this one.
+fn make_canonical(state: &mut State) {
+    state.maps.sort_unstable();
+    for index in 0..state.objects.len() {
+        if state.objects[index].is(flag::FINALIZED) {
+            // Its hooks have run, and whatever shows it is a fault before it is followed.
+            state.objects[index].alias = Id::NONE;
+            for armed in &mut state.hooks {
+                *armed = armed.filter(|armed| armed.object.index() != index);
+            }
+        }
+    }
+}
+
+/// What one kind of ending came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many states end so.
+    pub states: u64,
+    /// A shortest sequence of steps to such a state.
+    pub trace: Vec<Step>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Different states.
+    pub states: u64,
+    /// Steps taken between them.
+    pub steps: u64,
+    /// By kind of ending, those that are clean left out; each kind once.
+    pub endings: Vec<(Ending, Tally)>,
+}
+
+impl Found {
+    /// How many states end in one of these ways.
+    pub fn count(&self, which: impl Fn(Ending) -> bool) -> u64 {
+        self.endings
+            .iter()
+            .filter(|(ending, _)| which(*ending))
+            .map(|(_, tally)| tally.states)
+            .sum()
+    }
+
+    /// A shortest trace to one of these endings.
+    pub fn trace(&self, which: impl Fn(Ending) -> bool) -> Option<&[Step]> {
+        let traces = self
+            .endings
+            .iter()
+            .filter(|(ending, _)| which(*ending))
+            .map(|(_, tally)| &tally.trace[..]);
+        traces.min_by_key(|trace| trace.len())
+    }
+
+    /// Uses after finalize, of freed storage as well.
+    pub const fn is_use(ending: Ending) -> bool {
+        matches!(
+            ending,
+            Ending::Fault(
+                Verdict::UseAfterFinalize | Verdict::UseAfterFree | Verdict::DoubleFinalize
+            )
+        )
+    }
+
+    /// Aborts.
+    pub const fn is_abort(ending: Ending) -> bool {
+        matches!(ending, Ending::Fault(Verdict::Abort))
+    }
+}
+
+/// Fingerprints are spread already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, value: u128) {
+        self.0 = u64::try_from(value >> 64).unwrap_or(0);
+    }
+}
+
+/// A search in progress.
+pub struct Search<'a> {
+    rules: &'a Rules,
+    menu: Vec<Step>,
+    size: Size,
+    seen: HashSet<u128, BuildHasherDefault<AsItIs>>,
+    /// Of each state: from which, by which step of the menu.
+    origins: Vec<(u32, u8)>,
+    frontier: Vec<(u32, State)>,
+    depth: u8,
+    found: Found,
+}
+
+impl<'a> Search<'a> {
+    /// The cast of the start, and the steps that make it.
+    pub fn start() -> Script {
+        let mut s = Script::default();
+        let d0 = s.device("D0");
+        let d1 = s.device("D1");
+        let v = s.plain("V", d0);
+        let c = s.container("C", d0);
+        let m = s.leaf("M", d0);
+        let n = s.leaf("N", d1);
+        let b = s.leaf("B", v);
+        let sys = s.system("S");
+        debug_assert_eq!([d0, d1, v, c, m, n, b, sys], [D0, D1, V, C, M, N, B, S]);
+        s.open(sys, Id::MACHINE, Release::Finalize);
+        s
+    }
+
+    /// The names in traces.
+    pub fn cast() -> Cast {
+        Self::start().cast
+    }
+
+    /// The first state.
+    pub fn first(rules: &Rules) -> State {
+        let mut state = State::default();
+        for step in Self::start().steps {
+            apply(&mut state, step, rules);
+        }
+        state
+    }
+
+    /// A search that has seen the first state only.
+    pub fn new(rules: &'a Rules, size: Size) -> Self {
+        let first = Self::first(rules);
+        let mut search = Self {
+            rules,
+            menu: menu(rules, size),
+            size,
+            seen: HashSet::default(),
+            origins: Vec::new(),
+            frontier: Vec::new(),
+            depth: 0,
+            found: Found::default(),
+        };
+        search.meet(first, u32::MAX, 0);
+        search
+    }
+
+    /// Goes one step deeper; false at the end.
+    pub fn deepen(&mut self) -> bool {
+        if self.depth == self.size.steps || self.frontier.is_empty() {
+            return false;
+        }
+        self.depth += 1;
+        for (index, state) in std::mem::take(&mut self.frontier) {
+            for at in 0..self.menu.len() {
+                if let Some(next) = step(&state, self.menu[at], self.rules) {
+                    self.found.steps += 1;
+                    self.meet(next, index, u8::try_from(at).unwrap_or(u8::MAX));
+                }
+            }
+        }
+        true
+    }
+
+    /// Steps from the start that have been taken.
+    pub const fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    /// What was found so far.
+    pub const fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Searches to the end.
+    pub fn run(mut self) -> Found {
+        while self.deepen() {}
+        self.found
+    }
+
+    fn meet(&mut self, state: State, from: u32, by: u8) {
+        if !self.seen.insert(fingerprint(&state)) {
+            return;
+        }
+        let index = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
+        self.origins.push((from, by));
+        self.found.states += 1;
+        let ending = ending(&state, self.rules);
+        if ending != Ending::Clean {
+            self.tally(ending, index);
+        }
+        // What has gone wrong already is not followed further.
+        if state.faults.none() && self.depth < self.size.steps {
+            self.frontier.push((index, state));
+        }
+    }
+
+    fn tally(&mut self, ending: Ending, index: u32) {
+        if let Some((_, tally)) = self
+            .found
+            .endings
+            .iter_mut()
+            .find(|(known, _)| *known == ending)
+        {
+            tally.states += 1;
+            return;
+        }
+        let mut trace = Vec::new();
+        let mut at = index;
+        while let Some((from, by)) = self
+            .origins
+            .get(at as usize)
+            .copied()
+            .filter(|(from, _)| *from != u32::MAX)
+        {
+            trace.push(self.menu[usize::from(by)]);
+            at = from;
+        }
+        trace.reverse();
+        self.found
+            .endings
+            .push((ending, Tally { states: 1, trace }));
+    }
+}

@@ -1,0 +1,123 @@
+//! The table: every scenario under every policy, and what the searches found, as text.
+
+use crate::policy::Policy;
+use crate::scenario::demonstrations::DEMONSTRATIONS;
+use crate::scenario::rows::ROWS;
+use crate::scenario::{Cast, Report, Scenario, Verdict, play};
+use crate::search::{Ending, Found};
+use crate::show::trace;
+use std::fmt;
+
+/// Scenarios against policies.
+#[derive(Clone, Debug)]
+pub struct Table {
+    rows: Vec<(Scenario, Vec<Report>)>,
+}
+
+impl Table {
+    /// Plays every row and every demonstration under every policy.
+    pub fn of_everything() -> Self {
+        Self::of(ROWS.iter().chain(DEMONSTRATIONS))
+    }
+
+    /// Plays some scenarios under every policy.
+    pub fn of<'a>(scenarios: impl IntoIterator<Item = &'a Scenario>) -> Self {
+        let row = |scenario: &Scenario| {
+            (
+                *scenario,
+                Policy::ALL
+                    .map(|policy| play(scenario, policy.rules()))
+                    .to_vec(),
+            )
+        };
+        Self {
+            rows: scenarios.into_iter().map(row).collect(),
+        }
+    }
+
+    /// A cell's report.
+    pub fn report(&self, row: &str, policy: Policy) -> Option<&Report> {
+        let column = Policy::ALL.iter().position(|known| *known == policy)?;
+        self.rows
+            .iter()
+            .find(|(scenario, _)| scenario.row == row)
+            .and_then(|(_, reports)| reports.get(column))
+    }
+
+    /// The rows in which Holdfast's column is neither clean nor refused with nothing left.
+    pub fn failures(&self) -> Vec<&'static str> {
+        let failed = |(scenario, _): &&(Scenario, Vec<Report>)| {
+            self.report(scenario.row, Policy::Withdrawal)
+                .is_none_or(|report| !report.verdict.is_good())
+        };
+        self.rows
+            .iter()
+            .filter(failed)
+            .map(|(scenario, _)| scenario.row)
+            .collect()
+    }
+
+    /// For each cell that is not clean, a sentence that says why: who is left and by which cycle, what was used, what was refused.
+    pub fn reasons(&self) -> String {
+        let mut text = String::new();
+        for (scenario, reports) in &self.rows {
+            text += &format!("{}  {}\n", scenario.row, scenario.title);
+            for (policy, report) in Policy::ALL.iter().zip(reports) {
+                if report.verdict != Verdict::Clean {
+                    text += &format!(
+                        "    {:<10} {:<12} {}\n",
+                        policy.rules().short,
+                        report.cell(),
+                        report.sentence()
+                    );
+                }
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<5}", "")?;
+        for policy in Policy::ALL {
+            write!(f, "{:<12}", policy.rules().short)?;
+        }
+        writeln!(f)?;
+        for (scenario, reports) in &self.rows {
+            write!(f, "{:<5}", scenario.row)?;
+            for report in reports {
+                write!(f, "{:<12}", report.cell())?;
+            }
+            writeln!(f, "{}", scenario.title)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a search found, in a line and a shortest trace to each kind of ending.
+pub fn findings(found: &Found, cast: &Cast) -> String {
+    let mut text = format!(
+        "{} states, {} steps between them; {} leaks, {} late, {} uses after finalize, {} aborts\n",
+        found.states,
+        found.steps,
+        found.count(|ending| ending == Ending::Leak),
+        found.count(|ending| ending == Ending::Late),
+        found.count(Found::is_use),
+        found.count(Found::is_abort),
+    );
+    for (ending, tally) in &found.endings {
+        let what = match ending {
+            Ending::Fault(verdict) => verdict.word(),
+            Ending::Leak => "LEAK",
+            Ending::Late => "late",
+            Ending::Clean => "ok",
+        };
+        text += &format!(
+            "    {what:<6} {:>8} first by: {}\n",
+            tally.states,
+            trace(&tally.trace, cast)
+        );
+    }
+    text
+}
