@@ -135,6 +135,8 @@ pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
 /// What keeps an object: a cycle through objects, or a chain from the machine. Empty where nothing is found.
 pub fn why_alive(state: &State, rules: &Rules, id: Id) -> Vec<Edge> {
     let edges = edges(state, rules);
+    // Cycles keep nothing from a collector.
+    let is_cycle_enough = rules.counted != Counted::Nothing;
     // Backwards from the object, breadth first, until it is met again or the machine is.
     let mut found: Vec<(Edge, Option<usize>)> = Vec::new();
     let mut next = 0;
@@ -148,7 +150,7 @@ pub fn why_alive(state: &State, rules: &Rules, id: Id) -> Vec<Edge> {
                 continue;
             }
             found.push((*edge, at.1));
-            if edge.from == id || !edge.from.is_object() {
+            if (edge.from == id && is_cycle_enough) || !edge.from.is_object() {
                 let mut chain = vec![*edge];
                 let mut back = at.1;
                 while let Some(index) = back {

@@ -4,7 +4,7 @@
 //! holdfast-lifetimes [--steps N] [--wide] [--table] [--why]
 //! ```
 //!
-//! `--steps` sets how far the searches go (10). `--wide` searches the wide menu, two steps less far. `--table` searches nothing, `--why` says of each
+//! `--steps` sets how far the searches go (10). `--wide` searches the wide menu, four steps less far. `--table` searches nothing, `--why` says of each
 //! cell of the table how it came about. The exit status is 1 if Holdfast's column has a cell that is neither clean nor refused
 //! with nothing left, or a search under Holdfast's rules finds anything; 2 where an argument is not understood.
 
@@ -88,17 +88,14 @@ const fn at(habit: Release) -> &'static str {
 
 type Result = (Policy, Size, Found, Duration);
 
-/// Searches under every policy: to the end with devices that close in their finalizer, which is where the proposals differ most; one
-/// step less with devices that close in unrealize.
+/// Searches under every policy: with devices that close in their finalizer, which is where the proposals differ most, and with devices that
+/// close in unrealize.
 fn search_all(arguments: &Arguments) -> Vec<Result> {
     let steps = match arguments.breadth {
         Breadth::Core => arguments.steps,
         Breadth::Wide => arguments.steps.saturating_sub(4),
     };
-    let sizes = [
-        (Release::Finalize, steps),
-        (Release::Unrealize, steps.saturating_sub(1)),
-    ];
+    let sizes = [(Release::Finalize, steps), (Release::Unrealize, steps)];
     let mut queue = Vec::new();
     for (habit, steps) in sizes {
         queue.extend(Policy::ALL.map(|policy| {

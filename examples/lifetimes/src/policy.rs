@@ -1,7 +1,7 @@
 //! The policies: for each, what a reference is counted on, what unparenting does, and when things end.
 //!
 //! A policy is a [`Rules`] value; one file each, with where it comes from. The mechanics read the rules
-//! ([`crate::counted`], [`crate::collect`], [`crate::withdraw`]), and know no policy by its name.
+//! (`counted`, `collect`, `withdraw`), and know no policy by its name.
 
 pub mod count_subregion;
 pub mod mutual;

@@ -12,9 +12,10 @@
 //!
 //! [`ending`] winds a state up: transfers complete, grace periods pass, finalizers run; the user takes out, closes and unplugs whatever has a name, and
 //! drops every handle; and once more everything passes that passes by itself. If then an object is not finalized, or a handle
-//! is open whose holder is gone, the state is a **leak**: nobody is left who could do anything about it. The order in which the user winds up cannot
-//! matter to *what* is left: each of his actions only takes edges away, none enables an edge, and an object goes when its last edge has
-//! gone, whichever that was. (The tests wind up in another order and compare.) Faults on the way are counted as what they are.
+//! is open whose holder is gone, the state is a **leak**: nobody is left who could do anything about it. The user undoes first and drops last, since what
+//! is dropped has no name any more. Within that, the order cannot matter to *what* is left: each action only takes edges away, none makes one or takes
+//! another's name, and an object goes when its last edge has gone, whichever that was. (A test winds up in another order and compares.) It can matter to
+//! faults on the way; they are counted as what they are, and the other orders are sequences of steps of their own.
 //!
 //! For withdrawal there is a stronger demand, which no other policy makes: whatever was withdrawn is finalized as soon as transfers have completed
 //! and a grace period has passed, while everybody else is still plugged. A state that fails it is **late**.
@@ -473,3 +474,6 @@ impl<'a> Search<'a> {
             .push((ending, Tally { states: 1, trace }));
     }
 }
+
+#[cfg(test)]
+mod tests;

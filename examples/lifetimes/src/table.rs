@@ -6,7 +6,7 @@ use crate::scenario::rows::ROWS;
 use crate::scenario::{Cast, Report, Scenario, Verdict, play};
 use crate::search::{Ending, Found};
 use crate::show::trace;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Scenarios against policies.
 #[derive(Clone, Debug)]
@@ -61,11 +61,12 @@ impl Table {
     pub fn reasons(&self) -> String {
         let mut text = String::new();
         for (scenario, reports) in &self.rows {
-            text += &format!("{}  {}\n", scenario.row, scenario.title);
+            let _ = writeln!(text, "{}  {}", scenario.row, scenario.title);
             for (policy, report) in Policy::ALL.iter().zip(reports) {
                 if report.verdict != Verdict::Clean {
-                    text += &format!(
-                        "    {:<10} {:<12} {}\n",
+                    let _ = writeln!(
+                        text,
+                        "    {:<10} {:<12} {}",
                         policy.rules().short,
                         report.cell(),
                         report.sentence()
@@ -113,8 +114,9 @@ pub fn findings(found: &Found, cast: &Cast) -> String {
             Ending::Late => "late",
             Ending::Clean => "ok",
         };
-        text += &format!(
-            "    {what:<6} {:>8} first by: {}\n",
+        let _ = writeln!(
+            text,
+            "    {what:<6} {:>8} first by: {}",
             tally.states,
             trace(&tally.trace, cast)
         );

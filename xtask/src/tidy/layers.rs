@@ -20,6 +20,7 @@ const ORDER: &[(&str, &str)] = &[
     ("memory-rust-vmm", "memory/rust-vmm"),
     ("qdev", "qdev"),
     ("hw-virtio-gpu", "hw-virtio-gpu"),
+    ("holdfast-lifetimes", "examples/lifetimes"),
     ("holdfast-examples", "examples"),
     ("holdfast-tests", "tests"),
     ("holdfast-bench", "tests/bench"),

@@ -67,9 +67,10 @@ pub fn fingerprint(state: &State) -> u128 {
     u128::from(fold(one ^ two, 0x2545_f491_4f6c_dd1d)) << 64 | u128::from(two)
 }
 
-/// Both halves of a product.
+/// Both halves of a product, and the value.
 fn fold(value: u64, by: u64) -> u64 {
     let product = u128::from(value ^ 0xa076_1d64_78bd_642f) * u128::from(by);
-    let [low, high] = [product, product >> 64].map(|half| (half & u128::from(u64::MAX)) as u64);
+    let [low, high] = [product & u128::from(u64::MAX), product >> 64]
+        .map(|half| u64::try_from(half).unwrap_or(0));
     low ^ high ^ value.rotate_left(29)
 }

@@ -1,0 +1,219 @@
+//! The scenarios: Holdfast's column, the demonstrations' cells, the order of finalizers, and the cycles that are named.
+
+use holdfast_lifetimes::policy::{Rule, Rules};
+use holdfast_lifetimes::scenario::demonstrations::DEMONSTRATIONS;
+use holdfast_lifetimes::scenario::rows::ROWS;
+use holdfast_lifetimes::scenario::{Report, Verdict, play};
+use holdfast_lifetimes::state::{Id, State};
+use holdfast_lifetimes::table::Table;
+use holdfast_lifetimes::{Event, Policy};
+
+fn row(row: &str, rules: &Rules) -> Report {
+    play(
+        ROWS.iter()
+            .chain(DEMONSTRATIONS)
+            .find(|known| known.row == row)
+            .unwrap(),
+        rules,
+    )
+}
+
+#[test]
+fn holdfast_is_clean_or_refuses_with_nothing_left() {
+    let table = Table::of_everything();
+    assert!(
+        table.failures().is_empty(),
+        "{:?}\n{}",
+        table.failures(),
+        table.reasons()
+    );
+    assert_eq!(
+        table.to_string().lines().count(),
+        1 + ROWS.len() + DEMONSTRATIONS.len()
+    );
+}
+
+#[test]
+fn every_demonstration_is_there_and_shows_what_it_is_for() {
+    let numbers: std::collections::BTreeSet<u32> = DEMONSTRATIONS
+        .iter()
+        .map(|known| {
+            known
+                .row
+                .trim_matches(|c: char| c.is_alphabetic())
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(numbers, (1..=18).collect());
+    let policies = [
+        Policy::Piggyback,
+        Policy::SkipSameOwner,
+        Policy::OwnCount,
+        Policy::Tracing,
+        Policy::Withdrawal,
+    ];
+    for (number, cells) in [
+        ("C1", ["LEAK", "LEAK", "abort", "UAFin", "refused"]),
+        ("C2", ["LEAK", "LEAK", "LEAK", "UAFin", "ok"]),
+        ("C2c", ["LEAK", "ok", "ok", "ok", "ok"]),
+        ("C3a", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C3b", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C3c", ["LEAK", "LEAK", "LEAK", "UAFin", "ok"]),
+        ("C4", ["LEAK", "LEAK", "LEAK", "UAFin", "ok"]),
+        ("C5a", ["ok", "ok", "abort", "ok", "ok"]),
+        ("C5b", ["ok", "ok", "abort", "ok", "ok"]),
+        ("C6a", ["ok", "ok", "abort", "ok", "ok"]),
+        ("C6b", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C7", ["LEAK", "ok", "ok", "ok", "ok"]),
+        ("C8", ["LEAK", "LEAK", "LEAK", "ok", "refused"]),
+        ("C9", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C10a", ["LEAK", "LEAK", "LEAK", "UAFin", "ok"]),
+        ("C10b", ["LEAK", "LEAK", "LEAK", "UAFin", "ok"]),
+        ("C11", ["UAF", "UAF", "UAF", "ok", "ok"]),
+        ("C12", ["LEAK", "ok", "ok", "ok", "ok"]),
+        ("C13", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C14", ["ok", "ok", "ok", "ok", "ok"]),
+        ("C15", ["LEAK", "LEAK", "LEAK", "ok", "ok"]),
+        ("C16", ["abort", "abort", "abort", "abort", "refused"]),
+        (
+            "C17",
+            ["LEAK", "abort+UAFin", "abort+UAFin", "UAFin", "refused"],
+        ),
+        ("C18", ["LEAK", "LEAK", "LEAK", "UAFin", "refused"]),
+    ] {
+        assert_eq!(
+            policies.map(|policy| row(number, policy.rules()).cell()),
+            cells,
+            "{number}"
+        );
+    }
+}
+
+/// A finalizer runs once, and an owner's after those of its regions. The collector gives no order: its verdicts say what that costs.
+#[test]
+fn finalizers_run_once_and_owners_after_their_regions() {
+    let mut looked_at = 0;
+    for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
+        for policy in Policy::ALL
+            .into_iter()
+            .filter(|policy| *policy != Policy::Tracing)
+        {
+            let report = play(scenario, policy.rules());
+            if !report.faults.none() {
+                continue;
+            }
+            let order: Vec<Id> = report
+                .events
+                .iter()
+                .filter_map(|event| {
+                    if let Event::Finalized(id) = event {
+                        Some(*id)
+                    } else {
+                        None
+                    }
+                })
+                .collect();
+            let place = |id: Id| order.iter().position(|known| *known == id);
+            for (at, id) in order.iter().copied().enumerate() {
+                assert_eq!(
+                    place(id),
+                    Some(at),
+                    "{} finalizes {id:?} twice under {policy:?}",
+                    scenario.row
+                );
+                let owner = report.state.object(id).owner;
+                if owner.is_object() && owner != id {
+                    assert!(
+                        place(owner).is_none_or(|owner| owner > at),
+                        "{} under {policy:?}: {order:?}",
+                        scenario.row
+                    );
+                    looked_at += 1;
+                }
+            }
+        }
+    }
+    assert!(looked_at > 200, "{looked_at}");
+}
+
+#[test]
+fn a_leak_names_its_cycle() {
+    let sentence = |number, policy: Policy| row(number, policy.rules()).sentence();
+    assert_eq!(
+        sentence("1a", Policy::Piggyback),
+        "left: D, C, M; D =(child)=> C =(subregion)=> D"
+    );
+    assert_eq!(
+        sentence("2b", Policy::SkipSameOwner),
+        "left: D, C, M; D =(root)=> D"
+    );
+    assert_eq!(
+        sentence("3c", Policy::OwnCount),
+        "left: D, M; D =(mapping)=> M =(owner)=> D"
+    );
+    assert_eq!(
+        sentence("7c", Policy::OwnCount),
+        "left: blob; blob =(owner)=> blob"
+    );
+    assert_eq!(
+        sentence("13", Policy::Tracing),
+        "left: D, M; machine =(child)=> S =(subregion)=> M =(owner)=> D",
+        "no cycle of its own: the machine's container holds the region"
+    );
+}
+
+/// Two cycles of plugging leave twice what one leaves: leaks add up.
+#[test]
+fn each_cycle_of_plugging_leaks_again() {
+    let report = row("C4", Policy::SkipSameOwner.rules());
+    assert_eq!(report.leaked.len(), 4);
+    assert!(row("C4", Policy::Withdrawal.rules()).leaked.is_empty());
+}
+
+/// Between the unmap of a blob and the end of its region there is one grace period: before it a reader may be at the region.
+#[test]
+fn a_region_that_left_a_view_goes_at_the_end_of_a_grace_period() {
+    use holdfast_lifetimes::scenario::Script;
+    use holdfast_lifetimes::step::{Step, apply};
+    let scenario = DEMONSTRATIONS
+        .iter()
+        .find(|known| known.row == "C13")
+        .unwrap();
+    let mut script = Script::default();
+    (scenario.steps)(&mut script);
+    let rules = Policy::Withdrawal.rules();
+    let mut state = State::default();
+    for step in &script.steps {
+        apply(&mut state, *step, rules);
+    }
+    let left = |state: &State| {
+        script
+            .gone
+            .iter()
+            .filter(|id| state.object(**id).is_alive())
+            .count()
+    };
+    for id in State::ids() {
+        apply(&mut state, Step::Finalize(id), rules);
+    }
+    assert_eq!(left(&state), 2, "retired");
+    apply(&mut state, Step::Grace, rules);
+    for id in State::ids().rev() {
+        apply(&mut state, Step::Finalize(id), rules);
+    }
+    assert_eq!(left(&state), 0);
+}
+
+/// Init's refusals are for what an introspection shows, not for lifetimes: without them the withdrawal closes what init opened.
+#[test]
+fn without_inits_refusals_nothing_is_refused_and_nothing_is_left() {
+    let rules = Policy::Withdrawal.rules().without(Rule::RefuseDuringInit);
+    for number in ["2c", "13"] {
+        assert!(matches!(
+            row(number, Policy::Withdrawal.rules()).verdict,
+            Verdict::Refused(_)
+        ));
+        assert_eq!(row(number, &rules).verdict, Verdict::Clean, "{number}");
+    }
+}
