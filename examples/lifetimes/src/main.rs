@@ -1,14 +1,15 @@
 //! Prints the table of scenarios and policies, and searches every sequence up to a size under every policy.
 //!
 //! ```text
-//! holdfast-lifetimes [--steps N] [--wide] [--table] [--why]
+//! holdfast-lifetimes [--steps N] [--wide] [--table] [--why] [--without RULE]
 //! ```
 //!
 //! `--steps` sets how far the searches go (10). `--wide` searches the wide menu, four steps less far. `--table` searches nothing, `--why` says of each
-//! cell of the table how it came about. The exit status is 1 if Holdfast's column has a cell that is neither clean nor refused
+//! cell of the table how it came about. `--without` switches one rule of the withdrawal off and searches that alone. The exit status is 1 if Holdfast's column has a cell that is neither clean nor refused
 //! with nothing left, or a search under Holdfast's rules finds anything; 2 where an argument is not understood.
 
 use holdfast_lifetimes::Policy;
+use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::search::{Breadth, Found, Search, Size};
 use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
@@ -24,6 +25,7 @@ struct Arguments {
     breadth: Breadth,
     searches: bool,
     why: bool,
+    without: Option<Rule>,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -32,6 +34,7 @@ fn arguments() -> Option<Arguments> {
         breadth: Breadth::Core,
         searches: true,
         why: false,
+        without: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
@@ -40,6 +43,14 @@ fn arguments() -> Option<Arguments> {
             "--wide" => arguments.breadth = Breadth::Wide,
             "--table" => arguments.searches = false,
             "--why" => arguments.why = true,
+            "--without" => {
+                let name = given.next()?;
+                arguments.without = Some(
+                    Rule::ALL
+                        .into_iter()
+                        .find(|rule| format!("{rule:?}") == name)?,
+                );
+            }
             _ => return None,
         }
     }
@@ -48,9 +59,14 @@ fn arguments() -> Option<Arguments> {
 
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
-        eprintln!("usage: holdfast-lifetimes [--steps N] [--wide] [--table] [--why]");
+        eprintln!(
+            "usage: holdfast-lifetimes [--steps N] [--wide] [--table] [--why] [--without RULE]"
+        );
         return ExitCode::from(2);
     };
+    if let Some(rule) = arguments.without {
+        return search_without(rule, &arguments);
+    }
     let table = Table::of_everything();
     println!("{table}");
     if arguments.why {
@@ -76,6 +92,28 @@ fn main() -> ExitCode {
     }
     println!("not clean: {}", failures.join(", "));
     ExitCode::FAILURE
+}
+
+/// Searches under the withdrawal with a seeded defect, and fails if that is found.
+fn search_without(rule: Rule, arguments: &Arguments) -> ExitCode {
+    let rules = Policy::Withdrawal.rules().without(rule);
+    let mut is_found = false;
+    for habit in [Release::Finalize, Release::Unrealize] {
+        let size = Size {
+            steps: arguments.steps,
+            habit,
+            breadth: arguments.breadth,
+        };
+        let found = Search::new(&rules, size).run();
+        println!(
+            "without {rule:?}, devices that close {}, {} steps:",
+            at(habit),
+            size.steps
+        );
+        println!("  {}", findings(&found, &Search::cast()));
+        is_found |= !found.endings.is_empty();
+    }
+    ExitCode::from(u8::from(is_found))
 }
 
 const fn at(habit: Release) -> &'static str {

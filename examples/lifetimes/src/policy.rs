@@ -90,11 +90,13 @@ pub enum Rule {
     WithdrawUnparented = 1 << 9,
     /// Until init is over nothing of the object reaches outside it.
     RefuseDuringInit = 1 << 10,
+    /// What is withdrawn takes no new edge, and nothing is opened in its name.
+    RefuseWithdrawn = 1 << 11,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OwnerBecomesStrong,
         Self::RetractContainers,
         Self::RetractAliases,
@@ -106,6 +108,7 @@ impl Rule {
         Self::GraceBeforeLettingGo,
         Self::WithdrawUnparented,
         Self::RefuseDuringInit,
+        Self::RefuseWithdrawn,
     ];
 }
 

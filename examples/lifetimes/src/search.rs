@@ -29,6 +29,9 @@
 //! * Nothing is done twice that has no effect: a step that is refused, or finds nothing to do, leads back to the same state.
 //! * The phase of init is left out: what init may do may be done after it as well, and withdrawal refuses less then, not more.
 //!
+//! The `stateright` crate does this and much more, with a web server, random walks and 43 crates behind it; what is needed here are these few hundred lines,
+//! fingerprints of 128 bits instead of 64, and endings by winding up, so they are written out and held against a plain enumeration.
+//!
 //! States are told apart by a fingerprint of 128 bits. Two of n states collide with a probability below n²/2^129: for ten million, 1 in 10^24.
 
 use crate::policy::{End, Rules};
@@ -79,7 +82,7 @@ pub struct Size {
 pub enum Breadth {
     /// One container for each region, one alias, the mappings, transfers and links that close a cycle in one way each.
     Core,
-    /// Every region in every container, every root, every holder.
+    /// Every region in every container, every root, every holder, and a handle that the user keeps while its device is unplugged.
     Wide,
 }
 
@@ -97,6 +100,9 @@ pub fn menu(rules: &Rules, size: Size) -> Vec<Step> {
         menu.push(Step::Drop(object));
     }
     menu.push(Step::Unparent(V));
+    if !core {
+        menu.push(Step::Take(D0));
+    }
     let nests = [(C, S), (M, C), (N, S), (B, C), (M, S), (N, C), (B, S)];
     for (sub, container) in nests.into_iter().take(if core { 4 } else { 7 }) {
         menu.push(Step::Nest { sub, container });
@@ -168,7 +174,9 @@ pub fn is_enabled(state: &State, step: Step) -> bool {
     let named = |id: Id| !id.is_object() || state.is_named(id);
     let loose = |id: Id| state.object(id).parent == Id::NONE && state.object(id).users > 0;
     match step {
-        Step::Plug { object, .. } | Step::Drop(object) => loose(object),
+        Step::Plug { object, .. } => loose(object) && !state.object(object).is(flag::PLUGGED),
+        Step::Take(object) => state.object(object).users == 0 && named(object),
+        Step::Drop(object) => loose(object),
         Step::Unparent(id) => state.object(id).parent != Id::NONE && named(id),
         Step::Nest { sub, container } => {
             state.object(sub).container == Id::NONE && named(sub) && named(container)

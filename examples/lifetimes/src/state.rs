@@ -89,6 +89,8 @@ pub mod flag {
     pub const FREED: u8 = 1 << 5;
     /// A region that holds a count on its owner.
     pub const HOLDS_OWNER: u8 = 1 << 6;
+    /// Was in the tree, or is.
+    pub const PLUGGED: u8 = 1 << 7;
 }
 
 /// One object.

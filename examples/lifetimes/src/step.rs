@@ -315,6 +315,7 @@ fn plug(run: &mut Run<'_>, id: Id, parent: Id) -> Outcome {
         return Outcome::Refused(Refusal::Withdrawn);
     }
     run.object(id).parent = parent;
+    run.object(id).flags |= flag::PLUGGED;
     run.reference(id);
     if run.s.object(id).kind == Kind::Device {
         run.object(id).flags |= flag::REALIZED;
@@ -350,7 +351,7 @@ fn free_node(run: &mut Run<'_>, space: u8) -> Outcome {
 }
 
 fn link_up(run: &mut Run<'_>, link: u8, to: Link) -> Outcome {
-    if run.r.withdrawal().is_some() && (run.is_gone(to.from) || run.is_gone(to.to)) {
+    if run.refuses([to.from, to.to]) {
         return Outcome::Refused(Refusal::Withdrawn);
     }
     if run.r.counted != Counted::Nothing {

@@ -1,6 +1,6 @@
 //! Containers, aliases, address spaces, views, listeners, mappings and transfers: what each takes a reference on, and when it lets go.
 
-use crate::policy::{Rules, SameOwner};
+use crate::policy::{Rule, Rules, SameOwner};
 use crate::run::{Run, members, target};
 use crate::state::{Faults, Id, Kind, Mapping, OBJECTS, Release, Space, State, flag};
 use crate::step::{Outcome, Refusal, refuses_during_init};
@@ -20,8 +20,8 @@ pub(crate) fn subregion_target(state: &State, rules: &Rules, container: Id, sub:
 
 impl Run<'_> {
     /// Whether the region, or the object that it belongs to, is withdrawn or gone.
-    fn refuses(&self, parties: [Id; 2]) -> bool {
-        self.r.withdrawal().is_some() && parties.into_iter().any(|id| self.is_gone(id))
+    pub(crate) fn refuses(&self, parties: [Id; 2]) -> bool {
+        self.r.has(Rule::RefuseWithdrawn) && parties.into_iter().any(|id| self.is_gone(id))
     }
 
     fn is_in_init(&self, id: Id) -> bool {

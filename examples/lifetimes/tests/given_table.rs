@@ -83,7 +83,7 @@ fn the_given_cells_are_played_or_their_difference_is_known() {
         .collect();
     assert_eq!(
         own,
-        ["6'", "6b", "7'", "9'"],
+        ["6'", "6b", "7'", "9'", "14", "14'", "15", "16", "16'"],
         "rows that the given table does not have"
     );
 }
@@ -121,4 +121,12 @@ fn the_rows_beside_the_given_ones() {
     assert_eq!(row("7'"), ["ok", "ok", "abort", "LEAK", "ok"]);
     // A second parent: the storage stays with the first owner, and the owner is referenced at each unparent but released once.
     assert_eq!(row("9'"), ["UAF+LEAK", "UAF+LEAK", "LEAK", "ok", "refused"]);
+    // Listeners count what they were told of; to destroy what they listen to is an assertion in C, and their last deletes here.
+    assert_eq!(row("14"), ["ok", "ok", "ok", "LEAK", "ok"]);
+    assert_eq!(row("14'"), ["abort", "abort", "abort", "abort", "ok"]);
+    // What unrealize did not come to is nobody's any more, unless somebody knows what was opened in the name.
+    assert_eq!(row("15"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
+    // A handle that was kept: the mark refuses. With a count of its own the region is gone before the handle is.
+    assert_eq!(row("16"), ["LEAK", "LEAK", "LEAK", "LEAK", "refused"]);
+    assert_eq!(row("16'"), ["LEAK", "LEAK", "UAFin", "LEAK", "refused"]);
 }

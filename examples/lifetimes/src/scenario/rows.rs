@@ -40,6 +40,11 @@ rows! {
     "12a", ring_until_unrealize: "two devices map each other, unmapped at unrealize";
     "12b", ring_until_finalize: "two devices map each other, unmapped in instance_finalize";
     "13", left_in_foreign_container: "init puts its own region into a foreign container";
+    "14", listener_left: "a listener that refers to sections, gone before the unplug";
+    "14'", listener_stays: "an address space closed while such a listener is registered";
+    "15", panic_in_unrealize: "unrealize panics (returns early) before it unmaps";
+    "16", opened_when_withdrawn: "a handle kept over the unplug, an address space opened in its name";
+    "16'", shown_when_withdrawn: "a handle kept over the unplug, the region shown again";
 }
 
 pub(super) fn own_container_introspected(s: &mut Script) {
@@ -313,5 +318,55 @@ fn left_in_foreign_container(s: &mut Script) {
     let m = s.leaf("M", d);
     s.nest(m, sys);
     s.init_done(d);
+    s.drop(d);
+}
+
+fn listener(s: &mut Script) -> (Id, u8) {
+    let sys = s.system("S");
+    let space = s.open(sys, ME, At::Completion);
+    s.listen(space);
+    let d = s.plugged("D");
+    let m = s.leaf("M", d);
+    s.nest(m, sys);
+    (d, space)
+}
+
+fn listener_left(s: &mut Script) {
+    let (d, space) = listener(s);
+    s.unlisten(space);
+    s.unplug(d);
+}
+
+fn listener_stays(s: &mut Script) {
+    let (d, space) = listener(s);
+    s.close(space);
+    s.unplug(d);
+}
+
+fn panic_in_unrealize(s: &mut Script) {
+    let d = s.plugged("D");
+    let m = s.leaf("M", d);
+    s.map(m, d, At::Unrealize);
+    s.panics_in(Hook::Unrealize, d);
+    s.unplug(d);
+}
+
+fn opened_when_withdrawn(s: &mut Script) {
+    let sys = s.system("S");
+    let d = s.plugged("D");
+    s.take(d);
+    s.unplug(d);
+    s.open(sys, d, At::Unrealize);
+    s.drop(d);
+}
+
+fn shown_when_withdrawn(s: &mut Script) {
+    let sys = s.system("S");
+    s.open(sys, ME, At::Completion);
+    let d = s.plugged("D");
+    let m = s.leaf("M", d);
+    s.take(d);
+    s.unplug(d);
+    s.nest(m, sys);
     s.drop(d);
 }

@@ -272,6 +272,11 @@ impl Script {
         self.then(Step::Reparent { region, to });
     }
 
+    /// The user takes another handle, and keeps it over an unplug.
+    pub fn take(&mut self, id: Id) {
+        self.then(Step::Take(id));
+    }
+
     /// The user drops the handle.
     pub fn drop(&mut self, id: Id) {
         self.then(Step::Drop(id));

@@ -111,7 +111,11 @@ impl Report {
                 let _ = write!(text, "{} {what}; ", self.cast.name(*id));
             }
         }
-        if !self.leaked.is_empty() {
+        if self.verdict == Verdict::Leak && self.leaked.is_empty() {
+            text += "a handle is open in the name of somebody who is gone";
+        }
+        // After an abort nothing is left to leak.
+        if !self.leaked.is_empty() && !self.faults.has(Faults::ABORT) {
             let names: Vec<_> = self.leaked.iter().map(|id| self.cast.name(*id)).collect();
             let _ = write!(text, "left: {}", names.join(", "));
             if let Some(first) = self.why.first() {

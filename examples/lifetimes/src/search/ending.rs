@@ -71,6 +71,12 @@ pub(super) fn wind_up(state: &State, rules: &Rules, user: impl Iterator<Item = S
     if is_enabled(&state, Step::Unlink(0)) {
         apply(&mut state, Step::Unlink(0), rules);
     }
+    // Who was withdrawn is still held by a handle that the user has kept.
+    for id in [D0, D1] {
+        if state.object(id).is(flag::WITHDRAWN) {
+            apply(&mut state, Step::Drop(id), rules);
+        }
+    }
     pass(&mut state, rules);
     if let Some(verdict) = Verdict::of(state.faults) {
         return Ending::Fault(verdict);

@@ -333,6 +333,20 @@ fn each_rule_switched_off_is_found() {
             .unwrap_or_else(|| panic!("{rule:?} is not missed"));
         assert_eq!(trace(shortest, &Search::cast()), steps, "{rule:?}");
     }
+    // A handle that was kept, and a finalizer that does not come to closing what was opened too late.
+    let rules = Policy::Withdrawal.rules().without(Rule::RefuseWithdrawn);
+    let wide = Size {
+        breadth: Breadth::Wide,
+        ..core(5, Release::Finalize)
+    };
+    let found = Search::new(&rules, wide).run();
+    assert_eq!(
+        trace(
+            found.trace(|ending| ending == Ending::Leak).unwrap(),
+            &Search::cast()
+        ),
+        "plug D0 into machine; take a handle of D0; unplug D0; open a space on S in the name of D0 until its finalizer; finalize of D0 panics"
+    );
     let rules = Policy::Withdrawal.rules().without(Rule::RefuseDuringInit);
     assert_eq!(
         Search::new(&rules, core(4, Release::Finalize))
