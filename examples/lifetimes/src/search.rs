@@ -24,7 +24,7 @@
 //!
 //! * Mappings are kept sorted: no step, rule or check asks for a mapping's number but to name it, so exchanging two numbers is a symmetry of the whole
 //!   relation of steps. Handles of one holder are closed one by one without anything between; their order shows only in the log.
-//! * Of an object that is finalized only its flags and counts are told apart: its hooks have run, and what would still show it is a fault.
+//! * Of an object that is finalized little is told apart: its hooks have run, what would still show it is a fault, and how it came to its end is past.
 //! * A region is retired once, not once for each view that it left ([`crate::state::State::retired`]).
 //! * Nothing is done twice that has no effect: a step that is refused, or finds nothing to do, leads back to the same state.
 //! * The phase of init is left out: what init may do may be done after it as well, and withdrawal refuses less then, not more.
@@ -259,14 +259,17 @@ pub fn step(state: &State, step: Step, rules: &Rules) -> Option<State> {
 /// The state that stands for all that no step tells from this one.
 fn make_canonical(state: &mut State) {
     state.maps.sort_unstable();
-    for index in 0..state.objects.len() {
-        if state.objects[index].is(flag::FINALIZED) {
-            // Its hooks have run, and whatever shows it is a fault before it is followed.
-            state.objects[index].alias = Id::NONE;
-            for armed in &mut state.hooks {
-                *armed = armed.filter(|armed| armed.object.index() != index);
-            }
+    for object in &mut state.objects {
+        if object.is(flag::FINALIZED) {
+            object.alias = Id::NONE;
+            object.flags &= flag::FINALIZING | flag::FINALIZED | flag::FREED;
+        } else if object.users == 0 && object.parent == Id::NONE {
+            // Nobody can plug it, or take a handle of it, any more.
+            object.flags &= !flag::PLUGGED;
         }
+    }
+    for armed in &mut state.hooks {
+        *armed = armed.filter(|armed| state.objects[armed.object.index()].is_alive());
     }
 }
 
