@@ -289,6 +289,8 @@ pub struct Found {
     pub states: u64,
     /// Steps taken between them.
     pub steps: u64,
+    /// The last step met nothing new: these are all states, however many steps are taken.
+    pub is_whole: bool,
     /// By kind of ending, those that are clean left out; each kind once.
     pub endings: Vec<(Ending, Tally)>,
 }
@@ -422,6 +424,8 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        // States of the last depth are not kept, so that only an earlier end is known for one.
+        self.found.is_whole = self.frontier.is_empty() && self.depth < self.size.steps;
         true
     }
 

@@ -99,13 +99,18 @@ impl fmt::Display for Table {
 /// What a search found, in a line and a shortest trace to each kind of ending.
 pub fn findings(found: &Found, cast: &Cast) -> String {
     let mut text = format!(
-        "{} states, {} steps between them; {} leaks, {} late, {} uses after finalize, {} aborts\n",
+        "{} states, {} steps between them; {} leaks, {} late, {} uses after finalize, {} aborts{}\n",
         found.states,
         found.steps,
         found.count(|ending| ending == Ending::Leak),
         found.count(|ending| ending == Ending::Late),
         found.count(Found::is_use),
         found.count(Found::is_abort),
+        if found.is_whole {
+            "; these are all states that there are, however many steps"
+        } else {
+            ""
+        },
     );
     for (ending, tally) in &found.endings {
         let what = match ending {
