@@ -264,10 +264,11 @@ impl Mapping {
             return Err(MapError::Empty { by: inner.by(), at });
         }
         let place = Location::caller();
-        let holder = || match inner.entry.holder(inner.space.machine()) {
-            Some(holder) => Pin::holder(&holder),
-            None => Holder::Outside,
-        };
+        // Looked up before the lock, and only where it is written down.
+        let machine = inner.space.machine();
+        let holder = machine.is_recording().then(|| inner.entry.holder(machine));
+        let holder = holder.flatten();
+        let name = || holder.as_ref().map_or(Holder::Outside, |h| Pin::holder(h));
         let found = inner.lent.with_keeper(|keeper| match keeper {
             Keeper::Region(kept) => {
                 let part = kept.part().within(offset, len);
@@ -277,7 +278,7 @@ impl Mapping {
                 } else {
                     part.read_only()
                 };
-                Pin::of(part, holder, place).ok_or(NoPin::TooMany)
+                Pin::of(part, name, place).ok_or(NoPin::TooMany)
             }
             Keeper::Copy(..) => Err(NoPin::Copy),
         });
