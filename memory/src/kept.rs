@@ -5,7 +5,8 @@
 )]
 // Soundness. `Kept::bytes` turns a host address into bytes borrowed for as long as the `Kept` is borrowed. The address lies in the region's
 // backing (`Part` is made by a leaf, of its own host address, or by another `Kept`); a region gives its backing up in its finalizer and nowhere
-// else; and an object is not finalized while a `Hold` on it exists. So the bytes stay mapped as long as the `Kept` exists.
+// else (and the finalizer does so only where the machine has marked the object, not where somebody calls it by name); and an object is not
+// finalized while a `Hold` on it exists. So the bytes stay mapped as long as the `Kept` exists.
 //
 // `Lent::bytes` borrows for as long as a read section and the `Lent`. What keeps the bytes leaves the `Lent` in `Lent::end` only, which stores the
 // new state before that, and retires it: it is dropped a grace period later, when each section that has read the old state has ended. This is

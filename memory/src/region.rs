@@ -22,7 +22,7 @@ use crate::mapping::{MAPPING, MappingInner};
 use crate::state::MemoryState;
 use crate::topology::RegionKey;
 use parking_lot::Mutex;
-use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason};
+use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason, Target};
 use qom::{ClassInit, Init, MachineHandle, Object, ObjectImpl, RootObject};
 use std::panic::Location;
 use std::sync::{Arc, OnceLock, Weak};
@@ -170,12 +170,20 @@ impl ObjectImpl for Region {
     }
 
     fn finalize(&self) {
+        // The bytes go here, under everybody who has a hold: only where it is the machine that calls, which has marked the object.
+        let is_marked = Target::pointer(self).is_ok_and(|object| object.is_finalized());
+        if !is_marked {
+            return;
+        }
         if let Some(key) = self.key.get() {
             crate::transaction::forget(&self.state, *key);
         }
-        drop(self.core.backing.lock().take());
+        // What goes with it may be somebody's own: outside the lock.
+        let backing = self.core.backing.lock().take();
+        drop(backing);
         // Last: it may be the owner's last count.
-        drop(self.owner_hold.lock().take());
+        let owner = self.owner_hold.lock().take();
+        drop(owner);
     }
 }
 

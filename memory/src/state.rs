@@ -58,7 +58,7 @@ pub(crate) struct MemoryCounts {
 pub struct MemoryCounters {
     /// Transactions that changed something.
     pub commits: u64,
-    /// Pins that are alive: I/O in flight. Exact while nobody pins or unpins.
+    /// Pins that are alive: I/O in flight. Exact while nobody pins, unpins, maps or unmaps, and nothing is being withdrawn.
     pub live_pins: u64,
     /// Owned snapshots that are alive.
     pub live_snapshots: u64,

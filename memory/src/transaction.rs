@@ -341,6 +341,8 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
             Some((o, region, region.key()?))
         })
         .collect();
+    // Kept beyond the lock: the last pointer to a mapping lets go of its address space, too.
+    let mut ended = Vec::new();
     let session = Session::open(&state);
     session.with(|topo| {
         let keys: Vec<RegionKey> = regions.iter().map(|(_, _, key)| *key).collect();
@@ -354,6 +356,7 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
         for mapping in region.core().take_mappings() {
             if let Some(mapping) = mapping.upgrade() {
                 mapping.withdraw();
+                ended.push(mapping);
             }
         }
     }

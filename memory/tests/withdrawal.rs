@@ -319,3 +319,23 @@ fn the_ledger_names_mappings_always_and_pins_while_it_records_and_where_they_are
     assert!(!why().contains("closed mapping"));
     assert_eq!(memory::counters(&b.machine).live_pins, 0);
 }
+
+#[test]
+fn a_finalizer_that_somebody_calls_by_name_takes_nothing() {
+    use qom::ObjectImpl;
+    let b = board("by name");
+    let card = plug(&b, "card", 0);
+    let weak = card.downgrade();
+    let pin = b.space.pin(&card, Gpa(0x1000), 8, Intent::ReadWrite);
+    let pin = pin.unwrap();
+    pin.bytes().store_u64(0, 7).unwrap();
+    pin.region().unwrap().finalize();
+    assert!(pin.region().unwrap().backing().is_some());
+    assert_eq!(pin.bytes().load_u64(0), Some(7));
+    card.unparent().unwrap();
+    drop(card);
+    pin.region().unwrap().finalize();
+    assert_eq!(pin.bytes().load_u64(0), Some(7));
+    drop(pin);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+}

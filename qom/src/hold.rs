@@ -7,12 +7,14 @@
 // finalized an object stands in its machine's tree, which owns a pointer to it and is itself owned by the machine, which each object owns. An
 // object is finalized only once its storage count has been at zero, from which it does not rise again (`counts.rs`); a hold owns one storage
 // count, given back by its drop and by nothing else. So the block of memory outlives the hold. In the drop: a count that was not the last is
-// not followed by anything; after the last one only this thread has the object finalized, which begins when it queues that.
+// not followed by anything; after the last one only this thread has the object finalized, which begins when it queues that. Before it does, it
+// takes pointers of its own to the object and to the machine, as the one may be finalized and the other closed while it is still in the call.
 
 use crate::ledger::{EdgeId, Holder, Reason};
 use crate::object::Object;
 use std::panic::Location;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A storage count with a name. For the layers above; device code has handles, mappings and links.
 ///
@@ -56,15 +58,25 @@ impl Hold {
         if !object.counts.hold_beside() {
             return None;
         }
-        let edge = if object.machine_inner().is_recording() {
-            Some(enter_edge(object, reason, holder, place))
-        } else {
-            None
-        };
-        Some(Self {
+        let hold = Self {
             object: self.object,
-            edge,
-        })
+            edge: None,
+        };
+        if object.machine_inner().is_recording() {
+            return Some(hold.recorded(reason, holder, place));
+        }
+        Some(hold)
+    }
+
+    #[cold]
+    fn recorded(
+        mut self,
+        reason: Reason,
+        holder: impl FnOnce() -> Holder,
+        place: &'static Location<'static>,
+    ) -> Self {
+        self.name(reason, holder(), place);
+        self
     }
 
     /// One hold more on the same object, which the layer of its class names itself ([`LayerHooks::edges`](crate::layer::LayerHooks::edges)).
@@ -101,24 +113,15 @@ impl Drop for Hold {
             object.edges.remove(edge);
         }
         if object.counts.release() {
-            queue_finalizer(object);
+            queue_finalizer(object.pointer());
         }
     }
 }
 
 #[cold]
-fn enter_edge(
-    object: &Object,
-    reason: Reason,
-    holder: impl FnOnce() -> Holder,
-    place: &'static Location<'static>,
-) -> EdgeId {
-    object.edges.add(reason, holder(), Some(place))
-}
-
-#[cold]
-fn queue_finalizer(object: &Object) {
-    object.machine_inner().queue_finalizer(object.pointer());
+fn queue_finalizer(object: Arc<Object>) {
+    let machine = object.machine_inner().clone();
+    machine.queue_finalizer(object);
 }
 
 impl std::fmt::Debug for Hold {

@@ -25,7 +25,7 @@ pub trait ObjectType: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether only subclasses have instances.
     const ABSTRACT: bool = false;
-    /// The parent's part of this instance.
+    /// The parent's part of this instance: gives the field, and does nothing else, as it is called under locks.
     fn parent(&self) -> &Self::Parent;
     /// Class set-up that the declaring macro adds on the type's behalf.
     fn install(_class: &mut ClassInit<'_>) {}

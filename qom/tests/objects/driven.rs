@@ -1,9 +1,13 @@
 //! A machine that the embedder's event loop drives.
 
 use crate::probe::{Hooks, LONG, Log, plant, probe, probe_with};
-use qom::{Machine, ObjectOps};
+use parking_lot::Mutex;
+use qom::layer::{Hold, Holder};
+use qom::{Container, Machine, ObjectOps, Reason};
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 
 fn driven(name: &str) -> (Machine, Arc<AtomicUsize>) {
     let wakes = Arc::new(AtomicUsize::new(0));
@@ -133,4 +137,52 @@ fn a_driven_machine_that_is_dropped_ends_by_itself() {
     drop(b);
     wait.recv_timeout(LONG).unwrap();
     assert_eq!(log.count("unparent a"), 1);
+}
+
+/// Whether what the wake function below has captured is dropped.
+static GONE: AtomicBool = AtomicBool::new(false);
+
+struct Captured;
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        GONE.store(true, Ordering::SeqCst);
+    }
+}
+
+thread_local! {
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+#[test]
+fn the_last_hold_keeps_the_machine_until_it_has_called_the_wake_function() {
+    let captured = Captured;
+    let (here, is_here) = channel();
+    let (go_on, told) = channel();
+    let told = Mutex::new(told);
+    let machine = Machine::builder("late wake")
+        .embedder_driven(Arc::new(move || {
+            let _kept = &captured;
+            if WAITS.get() {
+                here.send(()).unwrap();
+                let _ = told.lock().recv_timeout(LONG);
+                assert!(!GONE.load(Ordering::SeqCst), "dropped while it is called");
+            }
+        }))
+        .build();
+    let object = machine.create::<Container>().unwrap();
+    machine.root().add_child("object", &object).unwrap();
+    let hold = Hold::new(object.object(), Reason("an I/O"), Holder::Outside).unwrap();
+    object.unparent().unwrap();
+    drop(object);
+    let worker = std::thread::spawn(move || {
+        WAITS.set(true);
+        drop(hold);
+    });
+    is_here.recv_timeout(LONG).unwrap();
+    machine.close(LONG).map_err(|(_, error)| error).unwrap();
+    assert!(!GONE.load(Ordering::SeqCst), "somebody is in it");
+    go_on.send(()).unwrap();
+    worker.join().unwrap();
+    assert!(GONE.load(Ordering::SeqCst));
 }
