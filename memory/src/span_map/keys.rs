@@ -84,19 +84,8 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     /// The last key that is not above `addr`, as an index; any index where the first is above it. Not for `u64::MAX`.
     #[inline]
     pub(super) fn find(&self, addr: u64) -> usize {
-        let slot = addr.wrapping_sub(self.base) >> self.shift;
-        let slot = usize::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1);
-        let hint = usize::from(self.hints[slot]) & (N - 1);
-        if self.is_exact {
-            return hint;
-        }
-        let next = (hint + 1).min(N - 1);
-        let at = select_unpredictable(self.first[next] <= addr, next, hint);
-        let next = (at + 1).min(N - 1);
-        if next != at && self.first[next] <= addr {
-            return self.last_not_above(addr);
-        }
-        at
+        self.find_at_once(addr)
+            .unwrap_or_else(|| self.last_not_above(addr))
     }
 
     /// The same where the table and two comparisons say it; else none. It calls nothing.
