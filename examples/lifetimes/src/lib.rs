@@ -27,7 +27,7 @@
 //! the product does what the model says is for the product's tests to show.
 //!
 //! Reading order: [`state`], [`step`]; [`policy`] and its files, one for each; the mechanics that the rules steer (`run`, `topology`, `counted`, `collect`,
-//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`show`], [`table`].
+//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`severity`]; [`show`], [`table`]; [`picture`] and [`page`], which show all of it.
 
 pub mod state;
 pub mod step;
@@ -43,8 +43,13 @@ mod withdraw;
 pub mod edges;
 pub mod scenario;
 pub mod search;
+pub mod severity;
 pub mod show;
 pub mod table;
+
+pub mod picture;
+
+pub mod page;
 
 pub use policy::Policy;
 pub use run::Event;

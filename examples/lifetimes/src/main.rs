@@ -1,26 +1,38 @@
-//! Prints the table of scenarios and policies, and searches every sequence up to a size under every policy.
+//! Prints the table of scenarios and policies, searches every sequence up to a size under every policy, and writes the page that shows all of it.
 //!
-//! ```text
-//! holdfast-lifetimes [--steps N] [--wide] [--table] [--why] [--policy NAME] [--without RULE]
-//! ```
-//!
-//! `--steps` sets how far the searches go (10). `--wide` searches the wide menu, four steps less far. `--table` searches nothing, `--why` says of each
-//! cell of the table how it came about. `--policy` searches under one policy only, by the head of its column; `--without` switches one rule of the withdrawal off and searches that alone. The exit status is 1 if Holdfast's column has a cell that is neither clean nor refused
-//! with nothing left, or a search under Holdfast's rules finds anything; 2 where an argument is not understood.
-//!
-//! `--policy Holdfast --steps 40` ends by itself after fewer steps: it has met every state that the core menu leads to.
+//! `holdfast-lifetimes --help` says how. `--policy Holdfast --steps 40` ends by itself after fewer steps: it has met every state that the core
+//! menu leads to.
 
 use holdfast_lifetimes::Policy;
+use holdfast_lifetimes::page::{self, Contents};
 use holdfast_lifetimes::policy::Rule;
-use holdfast_lifetimes::search::{Breadth, Found, Search, Size};
+use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
+use holdfast_lifetimes::search::{Breadth, Search, Size};
+use holdfast_lifetimes::severity::{self, Sizes};
 use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Two searches at a time.
-const THREADS: usize = 2;
+const HELP: &str = "\
+Who keeps a memory region alive: every proposal, run through the same scenarios and every sequence of steps up to a size.
+
+usage: holdfast-lifetimes [OPTIONS]
+
+  --steps N        how many steps the searches go (10)
+  --wide           search the wide menu: more holders, roots and containers, four steps less far
+  --policy NAME    search under one policy only, by the head of its column
+  --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
+  --table          search nothing
+  --why            say of each word of the table how it came about
+  --cycles N       how many cycles the loops of severity have (10000)
+  --page DIR       write DIR/index.html, with everything on it
+  --help           this text
+
+exit status: 0 all is well; 1 a cell of Holdfast's column is neither clean nor refused with nothing left, or a search under
+its rules finds anything; 2 the command line is wrong
+";
 
 struct Arguments {
     steps: u8,
@@ -29,9 +41,12 @@ struct Arguments {
     why: bool,
     policies: Vec<Policy>,
     without: Option<Rule>,
+    cycles: u32,
+    page: Option<PathBuf>,
 }
 
-fn arguments() -> Option<Arguments> {
+/// The arguments; a sentence where they are not understood.
+fn arguments() -> Result<Option<Arguments>, String> {
     let mut arguments = Arguments {
         steps: 10,
         breadth: Breadth::Core,
@@ -39,70 +54,161 @@ fn arguments() -> Option<Arguments> {
         why: false,
         policies: Policy::ALL.to_vec(),
         without: None,
+        cycles: severity::CYCLES,
+        page: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
+        let mut value = || {
+            given
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value"))
+        };
+        let number = |text: String| {
+            text.parse()
+                .map_err(|_| format!("`{text}` is no such number"))
+        };
         match argument.as_str() {
-            "--steps" => arguments.steps = given.next()?.parse().ok()?,
+            "--steps" => arguments.steps = number(value()?).and_then(small)?,
+            "--cycles" => arguments.cycles = number(value()?)?,
             "--wide" => arguments.breadth = Breadth::Wide,
             "--table" => arguments.searches = false,
             "--why" => arguments.why = true,
+            "--page" => arguments.page = Some(value()?.into()),
             "--policy" => {
-                let name = given.next()?;
-                arguments
-                    .policies
-                    .retain(|policy| policy.rules().short == name);
-                arguments.policies.first()?;
+                let name = value()?;
+                let known = Policy::ALL
+                    .into_iter()
+                    .find(|policy| policy.rules().short == name);
+                arguments.policies = vec![known.ok_or_else(|| {
+                    let names = Policy::ALL.map(|policy| policy.rules().short);
+                    format!("no policy {name}; there is: {}", names.join(", "))
+                })?];
             }
             "--without" => {
-                let name = given.next()?;
-                arguments.without = Some(
-                    Rule::ALL
-                        .into_iter()
-                        .find(|rule| format!("{rule:?}") == name)?,
-                );
+                let name = value()?;
+                let known = Rule::ALL
+                    .into_iter()
+                    .find(|rule| format!("{rule:?}") == name);
+                arguments.without = Some(known.ok_or_else(|| {
+                    let names = Rule::ALL.map(|rule| format!("{rule:?}"));
+                    format!("no rule {name}; there is: {}", names.join(", "))
+                })?);
             }
-            _ => return None,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("unknown argument {argument}")),
         }
     }
-    Some(arguments)
+    Ok(Some(arguments))
+}
+
+fn small(number: u32) -> Result<u8, String> {
+    u8::try_from(number).map_err(|_| format!("{number} steps are too many"))
 }
 
 fn main() -> ExitCode {
-    let Some(arguments) = arguments() else {
-        eprintln!(
-            "usage: holdfast-lifetimes [--steps N] [--wide] [--table] [--why] [--policy NAME] [--without RULE]"
-        );
-        return ExitCode::from(2);
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("holdfast-lifetimes: {message}; see --help");
+            return ExitCode::from(2);
+        }
     };
     if let Some(rule) = arguments.without {
         return search_without(rule, &arguments);
     }
+    let begin = Instant::now();
+    let progress = |text: &str| eprintln!("{:5.1} s  {text}", begin.elapsed().as_secs_f32());
     let table = Table::of_everything();
     println!("{table}");
     if arguments.why {
         println!("{}", table.reasons());
     }
-    let mut failures = table.failures();
+    let mut failures: Vec<String> = table.failures().into_iter().map(Into::into).collect();
+    let mut searches = Vec::new();
     if arguments.searches {
-        for (policy, size, found, time) in search_all(&arguments) {
-            let Size { steps, habit, .. } = size;
-            println!(
-                "{}, devices that close {}, {steps} steps, {time:.1?}:",
-                policy.rules().name,
-                at(habit)
-            );
-            println!("  {}", findings(&found, &Search::cast()));
-            if policy == Policy::Withdrawal && !found.endings.is_empty() {
-                failures.push("search");
+        searches = search_all(
+            &arguments.policies,
+            arguments.steps,
+            arguments.breadth,
+            |news| {
+                progress(&sentence(news));
+            },
+        );
+        for searched in &searches {
+            print_search(searched);
+            if searched.policy == Policy::Withdrawal && !searched.found.endings.is_empty() {
+                failures.push("search".into());
             }
         }
     }
+    if let Some(folder) = &arguments.page {
+        match write_page(folder, &table, &searches, arguments.cycles, &progress) {
+            Ok(file) => println!("page: {}", file.display()),
+            Err(error) => {
+                println!("page: {}: {error}", folder.display());
+                failures.push("page".into());
+            }
+        }
+    }
+    progress("done");
     if failures.is_empty() {
         return ExitCode::SUCCESS;
     }
     println!("not clean: {}", failures.join(", "));
     ExitCode::FAILURE
+}
+
+fn sentence(news: News) -> String {
+    match news {
+        News::Deeper(policy, depth, states) => {
+            format!("{}: step {depth}, {states} states", policy.rules().short)
+        }
+        News::Done(done, of) => format!("{done} of {of} searches done"),
+    }
+}
+
+fn print_search(searched: &Searched) {
+    let Size { steps, habit, .. } = searched.size;
+    println!(
+        "{}, devices that close {}, {steps} steps, {:.1?}:",
+        searched.policy.rules().name,
+        at(habit),
+        searched.time
+    );
+    println!("  {}", findings(&searched.found, &Search::cast()));
+}
+
+fn write_page(
+    folder: &Path,
+    table: &Table,
+    searches: &[Searched],
+    cycles: u32,
+    progress: &(impl Fn(&str) + Sync),
+) -> std::io::Result<PathBuf> {
+    let sizes = Sizes::default();
+    let distinct = table.distinct().into_iter();
+    let scenarios = distinct.filter_map(|(scenario, same)| same.is_none().then_some(scenario));
+    let loops = severity::loops(scenarios, cycles, &sizes, |done, of| {
+        if done == of {
+            progress(&format!("{of} loops of {cycles} cycles done"));
+        }
+    });
+    let text = page::write(&Contents {
+        table,
+        searches,
+        loops: &loops,
+        sizes,
+        real: None,
+    });
+    std::fs::create_dir_all(folder)?;
+    let file = folder.join("index.html");
+    std::fs::write(&file, text)?;
+    Ok(file)
 }
 
 /// Searches under the withdrawal with a seeded defect, and fails if that is found.
@@ -133,73 +239,4 @@ const fn at(habit: Release) -> &'static str {
         Release::Unrealize => "in unrealize",
         Release::Finalize => "in their finalizer",
     }
-}
-
-type Result = (Policy, Size, Found, Duration);
-
-/// Searches under every policy: with devices that close in their finalizer, which is where the proposals differ most, and with devices that
-/// close in unrealize.
-fn search_all(arguments: &Arguments) -> Vec<Result> {
-    let steps = match arguments.breadth {
-        Breadth::Core => arguments.steps,
-        Breadth::Wide => arguments.steps.saturating_sub(4),
-    };
-    let sizes = [(Release::Finalize, steps), (Release::Unrealize, steps)];
-    let mut queue = Vec::new();
-    for (habit, steps) in sizes {
-        queue.extend(arguments.policies.iter().map(|policy| {
-            (
-                *policy,
-                Size {
-                    steps,
-                    habit,
-                    breadth: arguments.breadth,
-                },
-            )
-        }));
-    }
-    let (total, order) = (queue.len(), queue.clone());
-    let queue = Mutex::new(queue.into_iter());
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                loop {
-                    let Some((policy, size)) = queue.lock().ok().and_then(|mut queue| queue.next())
-                    else {
-                        return;
-                    };
-                    let result = search(policy, size);
-                    if let Ok(mut results) = results.lock() {
-                        results.push((policy, size, result.0, result.1));
-                        eprintln!("{} of {total} searches done", results.len());
-                    }
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_by_key(|(policy, size, ..)| {
-        order.iter().position(|known| *known == (*policy, *size))
-    });
-    results
-}
-
-fn search(policy: Policy, size: Size) -> (Found, Duration) {
-    let begin = Instant::now();
-    let mut search = Search::new(policy.rules(), size);
-    let mut told = begin;
-    while search.deepen() {
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            eprintln!(
-                "{}: step {} of {}, {} states",
-                policy.rules().short,
-                search.depth(),
-                size.steps,
-                search.found().states
-            );
-        }
-    }
-    (search.found().clone(), begin.elapsed())
 }

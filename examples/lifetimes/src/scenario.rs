@@ -10,8 +10,8 @@ mod script;
 mod verdict;
 
 pub use script::{At, Cast, Script};
-pub(crate) use verdict::has_orphans;
 pub use verdict::{Report, Verdict, play, play_script, settle};
+pub(crate) use verdict::{has_orphans, run_executor};
 
 /// A scenario.
 #[derive(Clone, Copy, Debug)]

@@ -41,6 +41,7 @@ use crate::step::{Outcome, Step, apply};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
+pub mod campaign;
 mod ending;
 mod fingerprint;
 

@@ -3,7 +3,7 @@
 use crate::policy::Policy;
 use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::rows::ROWS;
-use crate::scenario::{Cast, Report, Scenario, Verdict, play};
+use crate::scenario::{Cast, Report, Scenario, Script, Verdict, play};
 use crate::search::{Ending, Found};
 use crate::show::trace;
 use std::fmt::{self, Write as _};
@@ -33,6 +33,26 @@ impl Table {
         Self {
             rows: scenarios.into_iter().map(row).collect(),
         }
+    }
+
+    /// The rows: a scenario, and its report under each policy in the order of [`Policy::ALL`].
+    pub fn rows(&self) -> impl Iterator<Item = (&Scenario, &[Report])> + Clone {
+        self.rows
+            .iter()
+            .map(|(scenario, reports)| (scenario, &reports[..]))
+    }
+
+    /// The scenarios in order, each with the number of the first that has the same steps, where that is another one.
+    pub fn distinct(&self) -> Vec<(&Scenario, Option<&'static str>)> {
+        let mut seen: Vec<(Script, &'static str)> = Vec::new();
+        let mut distinct = Vec::new();
+        for (scenario, _) in &self.rows {
+            let script = Script::of(scenario);
+            let same = seen.iter().find(|(known, _)| known.is_same(&script));
+            distinct.push((scenario, same.map(|(_, row)| *row)));
+            seen.push((script, scenario.row));
+        }
+        distinct
     }
 
     /// A cell's report.

@@ -50,6 +50,23 @@ pub struct Script {
 }
 
 impl Script {
+    /// The steps of a scenario.
+    pub fn of(scenario: &super::Scenario) -> Self {
+        let mut script = Self::default();
+        (scenario.steps)(&mut script);
+        script
+    }
+
+    /// Whether another script has the same steps with the same cast, and expects the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.steps, &self.cast, &self.gone) == (&other.steps, &other.cast, &other.gone)
+    }
+
+    /// How many address spaces, mappings and transfers its steps name.
+    pub const fn handles(&self) -> (u8, u8, u8) {
+        (self.spaces, self.maps, self.pins)
+    }
+
     fn id(&mut self, name: &'static str) -> Id {
         let id = Id(self.objects);
         self.cast.names[id.index()] = name;

@@ -136,21 +136,30 @@ impl Report {
         text.trim_end_matches("; ").to_owned()
     }
 
-    /// The finalizers in the order in which they ran.
-    pub fn order(&self) -> Vec<&'static str> {
+    /// Whether an assertion failed: after that nothing runs, and nothing is left to leak.
+    pub const fn is_aborted(&self) -> bool {
+        self.faults.has(Faults::ABORT)
+    }
+
+    /// The objects in the order in which their finalizers ended.
+    pub fn finalized(&self) -> Vec<Id> {
         let finalized = |event: &Event| match event {
-            Event::Finalized(id) => Some(self.cast.name(*id)),
+            Event::Finalized(id) => Some(*id),
             _ => None,
         };
         self.events.iter().filter_map(finalized).collect()
+    }
+
+    /// The finalizers in the order in which they ran.
+    pub fn order(&self) -> Vec<&'static str> {
+        let finalized = self.finalized().into_iter();
+        finalized.map(|id| self.cast.name(id)).collect()
     }
 }
 
 /// Plays a scenario under a policy.
 pub fn play(scenario: &Scenario, rules: &Rules) -> Report {
-    let mut script = Script::default();
-    (scenario.steps)(&mut script);
-    play_script(&script, rules)
+    play_script(&Script::of(scenario), rules)
 }
 
 /// Plays a script under a policy.

@@ -1,0 +1,159 @@
+//! Everything on one page: verdict, table, graphs, traces, charts, explanations, commands, as HTML that needs no server, no script and no other file.
+//!
+//! The page is well-formed XML as well, so that a test can read it. What a colour says is said by a word or a shape too; folded parts are unfolded where the
+//! page is printed, and where a link leads into them.
+//!
+//! [`Contents`] is plain data, and the page computes nothing but counts: whoever makes the contents answers for them.
+
+mod commands;
+mod grid;
+mod loops;
+mod real;
+mod scenarios;
+mod searches;
+mod summary;
+
+use crate::picture::svg::escape;
+use crate::search::campaign::Searched;
+use crate::severity::{Course, Loop, Sizes};
+use crate::table::Table;
+use std::fmt::Write as _;
+
+/// What is on the page.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// Scenarios and policies.
+    pub table: &'a Table,
+    /// What the searches found.
+    pub searches: &'a [Searched],
+    /// Scenarios in a loop.
+    pub loops: &'a [Loop],
+    /// What things weigh in the loops.
+    pub sizes: Sizes,
+    /// What the real crates did, where they were asked.
+    pub real: Option<&'a Real>,
+}
+
+/// What the real crates did.
+#[derive(Clone, Debug, Default)]
+pub struct Real {
+    /// For each scenario what became of it.
+    pub cells: Vec<Cell>,
+    /// Generated sequences that were played beside the model.
+    pub agreement: Option<Agreement>,
+    /// Scenarios in a loop, by row.
+    pub courses: Vec<(&'static str, Course)>,
+    /// Devices that misbehave on purpose, and what the ledger says.
+    pub explained: Vec<(String, String)>,
+}
+
+/// What became of a scenario on the real crates.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Its number.
+    pub row: &'static str,
+    /// In a word.
+    pub word: String,
+    /// Clean, or refused with nothing left.
+    pub is_good: bool,
+    /// The error by which a step was refused.
+    pub refused: Option<String>,
+    /// The finalizers in order.
+    pub order: Vec<String>,
+    /// The ledger's answer to what held those that were withdrawn and not gone yet.
+    pub held: Vec<String>,
+    /// The ledger's answer to what keeps those that should be gone at the end.
+    pub why: Vec<String>,
+}
+
+/// What playing generated sequences on the model and on the crates came to.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// How many sequences.
+    pub sequences: u64,
+    /// How many steps in all.
+    pub steps: u64,
+    /// The first difference.
+    pub difference: Option<String>,
+}
+
+impl Real {
+    /// The cell of a scenario.
+    pub fn cell(&self, row: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.row == row)
+    }
+}
+
+/// The heads of the parts, and the names by which links reach them.
+const PARTS: [(&str, &str); 7] = [
+    ("verdict", "Verdict"),
+    ("table", "Every scenario under every policy"),
+    ("search", "Every sequence of steps up to a size"),
+    ("severity", "How bad a leak is"),
+    (
+        "why",
+        "Why it is alive: the ledger on devices that misbehave",
+    ),
+    ("scenarios", "The scenarios, one by one"),
+    ("commands", "How to see it yourself"),
+];
+
+/// Writes the page.
+pub fn write(contents: &Contents<'_>) -> String {
+    let mut text =
+        String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
+    text += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>";
+    text += "<meta name=\"color-scheme\" content=\"light dark\"/>";
+    text += "<title>Who keeps a memory region alive: every proposal, run</title><style>";
+    text += include_str!("page/style.css");
+    text += "</style></head>\n<body><header><h1>Who keeps a memory region alive</h1>";
+    text += "<p class=\"lead\">Every proposal of the discussion of September 2025 on qemu-devel (“memory: Stop piggybacking on memory region owners”), run through the \
+             same scenarios and through every sequence of steps up to a size.</p></header>\n<main>\n";
+    let ways = scenarios::ways(contents.table);
+    let bodies: [String; 7] = [
+        summary::write(contents),
+        grid::write(contents, &ways),
+        searches::write(contents.searches),
+        loops::write(contents),
+        real::write(contents.real),
+        scenarios::write(contents, &ways),
+        commands::write(contents),
+    ];
+    for ((id, head), body) in PARTS.into_iter().zip(bodies) {
+        if body.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            text,
+            "<section id=\"{id}\"><h2>{head}</h2>\n{body}</section>"
+        );
+    }
+    text + "</main></body></html>\n"
+}
+
+/// The name by which a link reaches a scenario.
+fn anchor(row: &str) -> String {
+    format!("r{}", row.replace('\'', "p"))
+}
+
+/// The class of a table's word: what colour it has.
+fn class(word: &str) -> &'static str {
+    match word {
+        "ok" => "ok",
+        "refused" => "refused",
+        "LEAK" => "leak",
+        _ => "fault",
+    }
+}
+
+/// The words of a cell in their colours.
+fn badge(words: &str) -> String {
+    let words = words.split('+');
+    let badges: Vec<_> = words
+        .map(|word| format!("<b class=\"word {}\">{}</b>", class(word), escape(word)))
+        .collect();
+    badges.join(" ")
+}
+
+#[cfg(test)]
+mod tests;

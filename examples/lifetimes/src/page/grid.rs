@@ -1,0 +1,72 @@
+//! The table of scenarios and policies, each cell a link to its graphs. On a narrow screen each scenario becomes a block of its own.
+
+use super::scenarios::Ways;
+use super::{Contents, anchor, badge, escape};
+use crate::policy::Policy;
+use std::fmt::Write as _;
+
+pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
+    let mut text = String::from(
+        "<p>Each word leads to the graphs that it stands for. The scenarios are lists of steps that run under every policy as they are; those whose number begins with C \
+         are what reviewers asked to see.",
+    );
+    if contents.real.is_some() {
+        text += " The last column is no model: it is Holdfast’s crates themselves, with the same steps.";
+    }
+    text += "</p>\n<table class=\"grid\"><thead><tr><th scope=\"col\">scenario</th>";
+    for policy in Policy::ALL {
+        let _ = write!(text, "<th scope=\"col\">{}</th>", policy.rules().short);
+    }
+    if contents.real.is_some() {
+        text += "<th scope=\"col\">the crates</th>";
+    }
+    text += "</tr></thead><tbody>\n";
+    for ((scenario, same), (_, reports)) in contents
+        .table
+        .distinct()
+        .into_iter()
+        .zip(contents.table.rows())
+    {
+        let row = same.unwrap_or(scenario.row);
+        let groups = &ways[row];
+        let _ = write!(
+            text,
+            "<tr><th scope=\"row\"><a href=\"#{}\">{}</a> {}</th>",
+            anchor(row),
+            scenario.row,
+            escape(scenario.title)
+        );
+        for (policy, report) in Policy::ALL.into_iter().zip(reports) {
+            let group = groups
+                .iter()
+                .position(|group| group.policies.contains(&policy));
+            let ours = if policy == Policy::Withdrawal {
+                " class=\"ours\""
+            } else {
+                ""
+            };
+            let _ = write!(
+                text,
+                "<td{ours} data-of=\"{}\"><a href=\"#{}-{}\" title=\"{}\">{}</a></td>",
+                policy.rules().short,
+                anchor(row),
+                group.unwrap_or(0),
+                escape(&report.sentence()),
+                badge(&report.cell())
+            );
+        }
+        if let Some(cell) = contents.real.and_then(|real| real.cell(scenario.row)) {
+            let _ = write!(
+                text,
+                "<td class=\"ours\" data-of=\"the crates\"><a href=\"#{}-real\" title=\"{}\">{}</a></td>",
+                anchor(scenario.row),
+                escape(cell.refused.as_deref().unwrap_or("")),
+                badge(&cell.word)
+            );
+        }
+        text += "</tr>\n";
+    }
+    text + "</tbody></table>\n\
+            <p class=\"note\">UAF: freed storage is used, or storage with somebody alive in it is freed. UAFin: a finalized object is used. twice: a finalizer runs \
+            inside itself. abort: an assertion fails. Where several happen, all are named.</p>\n"
+}

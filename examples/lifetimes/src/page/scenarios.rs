@@ -1,0 +1,164 @@
+//! The scenarios one by one: steps, and for each outcome the graph before and at the end.
+
+use super::{Contents, anchor, badge, escape};
+use crate::picture::{self, Plate};
+use crate::policy::Policy;
+use crate::scenario::{Scenario, Script, Verdict};
+use crate::table::Table;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Policies under which a scenario goes the same way.
+pub(super) struct Group {
+    /// Which.
+    pub(super) policies: Vec<Policy>,
+    /// The pictures of the first.
+    plate: Plate,
+}
+
+/// Of each scenario that has steps of its own, by its number: the ways that it goes.
+pub(super) type Ways = BTreeMap<&'static str, Vec<Group>>;
+
+/// The ways of all scenarios of a table.
+pub(super) fn ways(table: &Table) -> Ways {
+    let distinct = table.distinct().into_iter();
+    let own = distinct.filter(|(_, same)| same.is_none());
+    own.map(|(scenario, _)| (scenario.row, groups(scenario)))
+        .collect()
+}
+
+/// The ways that a scenario goes: one for all policies whose pictures and words are the same.
+fn groups(scenario: &Scenario) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for plate in picture::album(scenario).plates {
+        let same = |group: &&mut Group| {
+            let known = &group.plate;
+            known.before.svg == plate.before.svg
+                && known.after.svg == plate.after.svg
+                && known.report.cell() == plate.report.cell()
+                && known.report.sentence() == plate.report.sentence()
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.policies.push(plate.policy),
+            None => groups.push(Group {
+                policies: vec![plate.policy],
+                plate,
+            }),
+        }
+    }
+    groups
+}
+
+pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
+    let mut text = String::from(LEGEND);
+    for (scenario, same) in contents.table.distinct() {
+        let _ = write!(
+            text,
+            "<article id=\"{}\"><h3>{} <span>{}</span></h3>",
+            anchor(scenario.row),
+            scenario.row,
+            escape(scenario.title)
+        );
+        match same {
+            Some(row) => {
+                let _ = write!(
+                    text,
+                    "<p>The steps of <a href=\"#{}\">{row}</a>, where the graphs are.</p>",
+                    anchor(row)
+                );
+            }
+            None => {
+                text += &steps(scenario);
+                for (number, group) in ways[scenario.row].iter().enumerate() {
+                    text += &one(scenario.row, number, group);
+                }
+            }
+        }
+        text += &real(contents, scenario.row);
+        text += "</article>\n";
+    }
+    text
+}
+
+const LEGEND: &str = "<p>A solid line is a count, and what is open is kept by whom it is open for, until the code named on the line closes it. A dashed \
+    line is a bare pointer. <b class=\"word leak\">Red and heavy</b> is what keeps somebody who should be gone: a cycle, or a chain from the machine. The \
+    number on an object is the count that keeps it. Who is finalized is a ghost, with the place of its finalizer in the order in a circle; who is drawn with a \
+    heavy broken frame was used after that, or failed an assertion. Open at first are what QEMU has today, skip-same-owner, and Holdfast.</p>\n";
+
+fn steps(scenario: &Scenario) -> String {
+    let script = Script::of(scenario);
+    let steps = script
+        .steps
+        .iter()
+        .map(|step| escape(&step.show(&script.cast)));
+    let steps: Vec<_> = steps.collect();
+    format!("<p class=\"steps\">{}.</p>", steps.join("; "))
+}
+
+fn one(row: &str, number: usize, group: &Group) -> String {
+    let Group { policies, plate } = group;
+    let names: Vec<_> = policies.iter().map(|policy| policy.rules().short).collect();
+    let is_open =
+        policies.contains(&Policy::SkipSameOwner) || policies.contains(&Policy::Withdrawal);
+    let sentence = match plate.report.sentence() {
+        text if text.is_empty() => "everything is finalized".into(),
+        text => text,
+    };
+    let order = plate.report.order();
+    let order = match order.len() {
+        0 => "no finalizer runs".into(),
+        _ => format!("finalizers: {}", order.join(", ")),
+    };
+    // A picture without its place in the page's heads would be called by its row alone.
+    let after = if plate.report.verdict == Verdict::Abort {
+        "at the assertion"
+    } else {
+        "at the end"
+    };
+    format!(
+        "<details id=\"{}-{number}\"{}><summary>{} <span class=\"who\">{}</span> <span class=\"how\">{}</span></summary>\
+         <div class=\"pair\"><figure><figcaption>before “{}”</figcaption>{}</figure>\
+         <figure><figcaption>{after}; {}</figcaption>{}</figure></div></details>\n",
+        anchor(row),
+        if is_open { " open=\"open\"" } else { "" },
+        badge(&plate.report.cell()),
+        names.join(", "),
+        escape(&sentence),
+        escape(&plate.step),
+        plate.before.svg,
+        escape(&order),
+        plate.after.svg
+    )
+}
+
+/// What the real crates did with the same steps.
+fn real(contents: &Contents<'_>, row: &str) -> String {
+    let Some(cell) = contents.real.and_then(|real| real.cell(row)) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "<p class=\"real\" id=\"{}-real\">{} <span class=\"who\">the crates</span> ",
+        anchor(row),
+        badge(&cell.word)
+    );
+    if let Some(error) = &cell.refused {
+        let _ = write!(text, "<q>{}</q>. ", escape(error));
+    }
+    if !cell.order.is_empty() {
+        let _ = write!(text, "Finalizers: {}. ", escape(&cell.order.join(", ")));
+    }
+    text += "</p>";
+    for (head, list) in [
+        ("What the ledger said while it was still held", &cell.held),
+        ("What the ledger says keeps it", &cell.why),
+    ] {
+        if !list.is_empty() {
+            let _ = write!(
+                text,
+                "<details><summary>{head}</summary><pre>{}</pre></details>",
+                escape(&list.join("\n"))
+            );
+        }
+    }
+    text
+}

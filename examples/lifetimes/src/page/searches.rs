@@ -1,0 +1,118 @@
+//! What the searches found: numbers, and the shortest way to each kind of ending.
+
+use super::{badge, escape};
+use crate::scenario::Cast;
+use crate::search::campaign::Searched;
+use crate::search::{Breadth, Ending, Found, Search};
+use crate::severity::grouped;
+use crate::state::Release;
+use std::fmt::Write as _;
+
+pub(super) fn write(searches: &[Searched]) -> String {
+    let Some(first) = searches.first() else {
+        return String::new();
+    };
+    let cast = Search::cast();
+    let mut text = format!(
+        "<p>Two devices, <code>D0</code> with a container <code>C</code> and a region <code>M</code>, <code>D1</code> with a region <code>N</code> that can become an alias; \
+         a plain child <code>V</code> of <code>D0</code> that owns a region <code>B</code>; system memory <code>S</code> with an address space on it; one address space \
+         more, two mappings, one transfer in flight, one strong link, a panic in a hook. From there every sequence of up to {} steps of {} was taken: plug, unplug, \
+         drop, nest, detach, alias, open, close, map, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
+         runs. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
+         somebody who was withdrawn is kept by anything but a transfer, a grace period or a user’s handle. States that are equal but for a numbering count once.</p>\n",
+        first.size.steps,
+        match first.size.breadth {
+            Breadth::Core => "the core menu",
+            Breadth::Wide => "the wide menu",
+        }
+    );
+    for habit in [Release::Finalize, Release::Unrealize] {
+        let of_habit: Vec<_> = searches
+            .iter()
+            .filter(|it| it.size.habit == habit)
+            .collect();
+        if of_habit.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            text,
+            "<h3>Devices that close what they opened {}</h3>",
+            match habit {
+                Release::Finalize => "in their finalizer",
+                Release::Unrealize => "in unrealize",
+                Release::Completion => "at a completion",
+            }
+        );
+        text += &table(&of_habit);
+        text += "<div class=\"traces\">";
+        for searched in of_habit {
+            text += &traces(searched, &cast);
+        }
+        text += "</div>\n";
+    }
+    text
+}
+
+fn table(searches: &[&Searched]) -> String {
+    let mut text = String::from(
+        "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th scope=\"col\">policy</th><th scope=\"col\">states</th><th scope=\"col\">steps between them</th>\
+         <th scope=\"col\">leaks</th><th scope=\"col\">uses after the end</th><th scope=\"col\">aborts</th><th scope=\"col\">seconds</th></tr></thead><tbody>\n",
+    );
+    for searched in searches {
+        let found = &searched.found;
+        let cell = |value: u64, class: &str| match value {
+            0 => "<td class=\"none\">0</td>".to_owned(),
+            _ => format!("<td class=\"{class}\">{}</td>", grouped(value)),
+        };
+        let leaks = found.count(|ending| matches!(ending, Ending::Leak | Ending::Late));
+        let ours = if searched.policy.rules().withdrawal().is_some() {
+            " class=\"ours\""
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            text,
+            "<tr{ours}><th scope=\"row\">{}</th><td>{}</td><td>{}</td>{}{}{}<td>{:.1}</td></tr>",
+            searched.policy.rules().short,
+            grouped(found.states),
+            grouped(found.steps),
+            cell(leaks, "leak"),
+            cell(found.count(Found::is_use), "fault"),
+            cell(found.count(Found::is_abort), "fault"),
+            searched.time.as_secs_f32()
+        );
+    }
+    text + "</tbody></table></div>\n"
+}
+
+fn traces(searched: &Searched, cast: &Cast) -> String {
+    let mut text = String::new();
+    for (ending, tally) in &searched.found.endings {
+        let word = match ending {
+            Ending::Fault(verdict) => verdict.word(),
+            Ending::Leak | Ending::Late => "LEAK",
+            Ending::Clean => "ok",
+        };
+        let steps: Vec<_> = tally
+            .trace
+            .iter()
+            .map(|step| escape(&step.show(cast)))
+            .collect();
+        let steps = match steps.len() {
+            0 => "at the start already".into(),
+            _ => format!("after: {}", steps.join("; ")),
+        };
+        let _ = write!(text, "<li>{} {steps}</li>", badge(word));
+    }
+    if text.is_empty() {
+        text += if searched.found.is_whole {
+            "<li>nothing, in all states that there are</li>"
+        } else {
+            "<li>nothing</li>"
+        };
+    }
+    format!(
+        "<div class=\"trace\"><h4>{}</h4><ul>{text}</ul></div>",
+        searched.policy.rules().short
+    )
+}

@@ -1,0 +1,251 @@
+//! The head of the page: the verdict, and what each policy came to in numbers.
+
+use super::Contents;
+use crate::policy::Policy;
+use crate::scenario::Verdict;
+use crate::search::Found;
+use crate::severity::grouped;
+use std::fmt::Write as _;
+
+pub(super) fn write(contents: &Contents<'_>) -> String {
+    verdict(contents) + &counts(contents)
+}
+
+fn verdict(contents: &Contents<'_>) -> String {
+    let mut text = String::from("<p class=\"verdict\">");
+    let rows = rows(contents);
+    let failures = contents.table.failures();
+    if failures.is_empty() {
+        let ours = |row: &&str| contents.table.report(row, Policy::Withdrawal);
+        let is_refused = |row: &&&str| {
+            ours(row).is_some_and(|report| matches!(report.verdict, Verdict::Refused(_)))
+        };
+        let refused = rows.iter().filter(is_refused).count();
+        let _ = write!(
+            text,
+            "<strong>Under Holdfast’s rules nothing leaks, nothing is used after its end, and nothing aborts</strong>: of {} scenarios \
+             {} end clean, and in {refused} a step is refused and leaves nothing. ",
+            rows.len(),
+            rows.len() - refused,
+        );
+    } else {
+        let _ = write!(
+            text,
+            "<strong>Holdfast’s column is not clean</strong>: {}. ",
+            failures.join(", ")
+        );
+    }
+    let ours = contents
+        .searches
+        .iter()
+        .filter(|it| it.policy == Policy::Withdrawal);
+    let states: u64 = ours.clone().map(|it| it.found.states).sum();
+    if let Some(steps) = ours.clone().map(|it| it.size.steps).max() {
+        let bad: u64 = ours.map(|it| it.found.count(|_| true)).sum();
+        if bad == 0 {
+            let _ = write!(
+                text,
+                "A search of every sequence of up to {steps} steps finds nothing either, in {} states. ",
+                grouped(states)
+            );
+        } else {
+            let _ = write!(
+                text,
+                "<strong>A search finds {} states that end badly.</strong> ",
+                grouped(bad)
+            );
+        }
+    }
+    let _ = write!(text, "{}", others(contents));
+    text += "</p>\n";
+    text + &real(contents)
+}
+
+/// The scenarios, each list of steps once.
+fn rows(contents: &Contents<'_>) -> Vec<&'static str> {
+    let distinct = contents.table.distinct().into_iter();
+    distinct
+        .filter_map(|(scenario, same)| same.is_none().then_some(scenario.row))
+        .collect()
+}
+
+/// What can be said of all other policies at once, and of the one that QEMU has.
+fn others(contents: &Contents<'_>) -> String {
+    let rows = rows(contents);
+    let bad = |policy: Policy| {
+        let reports = rows
+            .iter()
+            .filter_map(|row| contents.table.report(row, policy));
+        reports.filter(|report| !report.verdict.is_good()).count()
+    };
+    let others = Policy::ALL
+        .into_iter()
+        .filter(|policy| *policy != Policy::Withdrawal);
+    let least = others.clone().map(bad).min().unwrap_or(0);
+    let mut text = format!(
+        "Each of the seven other policies leaks, touches what is gone, or aborts in at least {least} scenarios; skip-same-owner, which QEMU has today, in {}",
+        bad(Policy::SkipSameOwner)
+    );
+    let shortest = |policy| {
+        let of_policy = contents
+            .searches
+            .iter()
+            .filter(move |it| it.policy == policy);
+        of_policy
+            .filter_map(|it| it.found.trace(|_| true))
+            .map(<[_]>::len)
+            .min()
+    };
+    match shortest(Policy::SkipSameOwner) {
+        Some(1) => text += ", and one step from a plain start is enough.",
+        Some(steps) => {
+            let _ = write!(text, ", and {steps} steps from a plain start are enough.");
+        }
+        None => text += ".",
+    }
+    text
+}
+
+fn real(contents: &Contents<'_>) -> String {
+    let Some(real) = contents.real else {
+        return String::new();
+    };
+    let bad = real.cells.iter().filter(|cell| !cell.is_good).count();
+    let mut text = String::from("<p class=\"verdict\">");
+    if bad == 0 {
+        let _ = write!(
+            text,
+            "Holdfast’s real crates, with real devices, regions and finalizers, were taken through all {} scenarios: none is left with anything.",
+            real.cells.len()
+        );
+    } else {
+        let _ = write!(
+            text,
+            "<strong>On the real crates {bad} scenarios are not clean.</strong>"
+        );
+    }
+    if let Some(agreement) = &real.agreement {
+        let _ = match &agreement.difference {
+            None => write!(
+                text,
+                " In {} generated sequences of {} steps in all, crates and model were the same after every step.",
+                grouped(agreement.sequences),
+                grouped(agreement.steps)
+            ),
+            Some(difference) => write!(
+                text,
+                " <strong>Crates and model differ:</strong> {}",
+                super::escape(difference)
+            ),
+        };
+    }
+    text + "</p>\n"
+}
+
+/// Of each policy: how its scenarios end, and what the searches found.
+fn counts(contents: &Contents<'_>) -> String {
+    let mut text = String::from(
+        "<p class=\"note\">Scenarios by the worst that happens in them, those with the same steps once; then what the searches found, added up.</p>\
+         <div class=\"wide\"><table class=\"numbers\">\
+         <thead><tr><th scope=\"col\">policy</th><th scope=\"col\">clean</th><th scope=\"col\">refused</th><th scope=\"col\">leak</th>\
+         <th scope=\"col\">use after the end</th><th scope=\"col\">abort</th>",
+    );
+    if !contents.searches.is_empty() {
+        text += "<th scope=\"col\">states searched</th><th scope=\"col\">that leak</th><th scope=\"col\">that use</th>\
+                 <th scope=\"col\">that abort</th><th scope=\"col\">shortest way, steps</th>";
+    }
+    text += "</tr></thead><tbody>\n";
+    let rows = rows(contents);
+    for policy in Policy::ALL {
+        let rules = policy.rules();
+        let verdicts: Vec<Verdict> = rows
+            .iter()
+            .filter_map(|row| contents.table.report(row, policy))
+            .map(|report| report.verdict)
+            .collect();
+        let count =
+            |which: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| which(verdict)).count();
+        let ours = if policy == Policy::Withdrawal {
+            " class=\"ours\""
+        } else {
+            ""
+        };
+        let _ = write!(
+            text,
+            "<tr{ours}><th scope=\"row\">{} <small>{}</small></th>{}{}{}{}{}",
+            rules.short,
+            rules.name,
+            number(count(|verdict| *verdict == Verdict::Clean), "ok"),
+            number(
+                count(|verdict| matches!(verdict, Verdict::Refused(_))),
+                "refused"
+            ),
+            number(count(|verdict| *verdict == Verdict::Leak), "leak"),
+            number(
+                count(|verdict| matches!(
+                    verdict,
+                    Verdict::UseAfterFinalize | Verdict::UseAfterFree | Verdict::DoubleFinalize
+                )),
+                "fault"
+            ),
+            number(count(|verdict| *verdict == Verdict::Abort), "fault"),
+        );
+        if !contents.searches.is_empty() {
+            text += &searched(contents, policy);
+        }
+        text += "</tr>\n";
+    }
+    text + "</tbody></table></div>\n\
+            <p class=\"note\">Clean: everything is finalized, once, after its regions. Refused: a step is answered with an error, and nothing is left of it. \
+            Leak: somebody who should be gone is not, or a handle is open in the name of somebody who is gone. Use after the end: of what is finalized or freed, \
+            or a finalizer that runs twice. What a reader, a transfer or a mapping can still reach counts as used. A state is counted by how it ends once \
+            everybody has let go of everything.</p>\n"
+}
+
+fn searched(contents: &Contents<'_>, policy: Policy) -> String {
+    let of_policy: Vec<_> = contents
+        .searches
+        .iter()
+        .filter(|it| it.policy == policy)
+        .collect();
+    let sum =
+        |count: &dyn Fn(&Found) -> u64| of_policy.iter().map(|it| count(&it.found)).sum::<u64>();
+    let cell = |value: u64, class: &str| number_text(value > 0, &grouped(value), class);
+    let states = sum(&|found| found.states);
+    let leaks = sum(&|found| {
+        found.count(|ending| {
+            matches!(
+                ending,
+                crate::search::Ending::Leak | crate::search::Ending::Late
+            )
+        })
+    });
+    let uses = sum(&|found| found.count(Found::is_use));
+    let aborts = sum(&|found| found.count(Found::is_abort));
+    let shortest = of_policy
+        .iter()
+        .filter_map(|it| it.found.trace(|_| true))
+        .map(<[_]>::len)
+        .min();
+    let shortest = shortest.map_or_else(|| "none".into(), |steps| steps.to_string());
+    format!(
+        "<td>{}</td>{}{}{}<td>{shortest}</td>",
+        grouped(states),
+        cell(leaks, "leak"),
+        cell(uses, "fault"),
+        cell(aborts, "fault")
+    )
+}
+
+fn number(value: usize, class: &str) -> String {
+    number_text(value > 0, &value.to_string(), class)
+}
+
+/// A cell: in its colour where it is not zero.
+fn number_text(is_some: bool, text: &str, class: &str) -> String {
+    if is_some {
+        format!("<td class=\"{class}\">{text}</td>")
+    } else {
+        format!("<td class=\"none\">{text}</td>")
+    }
+}

@@ -1,0 +1,236 @@
+//! Whether the page is whole: well-formed, alone, every link leads somewhere, every cell is there.
+
+use super::{Agreement, Cell, Contents, Real, anchor, escape, write};
+use crate::policy::Policy;
+use crate::search::Breadth;
+use crate::search::campaign::search_all;
+use crate::severity::{Course, Point, Sizes, loops};
+use crate::table::Table;
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+fn real(table: &Table) -> Real {
+    let cells = table.rows().map(|(scenario, _)| Cell {
+        row: scenario.row,
+        word: "ok".into(),
+        is_good: true,
+        refused: (scenario.row == "2c").then(|| "a <region> & its \"owner\"".into()),
+        order: vec!["M".into(), "D".into()],
+        held: vec![],
+        why: vec![],
+    });
+    let points = [0, 5, 10].map(|cycle| Point {
+        cycle,
+        objects: 3,
+        bytes: 4096,
+    });
+    Real {
+        cells: cells.collect(),
+        agreement: Some(Agreement {
+            sequences: 1234,
+            steps: 45678,
+            difference: None,
+        }),
+        courses: vec![(
+            "3c",
+            Course {
+                name: "the crates",
+                points: points.to_vec(),
+                is_aborted: false,
+            },
+        )],
+        explained: vec![(
+            "a field".into(),
+            "device =(handle)=> device at lib.rs:7".into(),
+        )],
+    }
+}
+
+fn page(with_real: bool) -> &'static str {
+    static PAGES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+    PAGES[usize::from(with_real)].get_or_init(|| make_page(with_real))
+}
+
+fn make_page(with_real: bool) -> String {
+    let table = Table::of_everything();
+    let searches = search_all(&Policy::ALL, 2, Breadth::Core, |_| ());
+    let sizes = Sizes::default();
+    let loops = loops(
+        table.rows().map(|(scenario, _)| scenario),
+        3,
+        &sizes,
+        |_, _| (),
+    );
+    let real = real(&table);
+    write(&Contents {
+        table: &table,
+        searches: &searches,
+        loops: &loops,
+        sizes,
+        real: with_real.then_some(&real),
+    })
+}
+
+/// The values of an attribute.
+fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
+    let begin = format!(" {attribute}=\"");
+    let parts = page.split(begin.as_str()).skip(1);
+    parts.filter_map(|part| part.split('"').next()).collect()
+}
+
+/// Reads the page as XML: every element is closed in its turn, every attribute is quoted, `<` and `&` are written as entities.
+fn assert_well_formed(page: &str) {
+    let mut rest = page
+        .strip_prefix("<!DOCTYPE html>\n")
+        .expect("a doctype first");
+    let mut open: Vec<&str> = Vec::new();
+    while let Some((text, tag)) = rest.split_once('<') {
+        for entity in text.split('&').skip(1) {
+            let name = entity.split(';').next().unwrap();
+            assert!(["amp", "lt", "gt", "quot"].contains(&name), "&{name}");
+        }
+        let (tag, after) = tag.split_once('>').expect("a tag ends");
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "{open:?}");
+            continue;
+        }
+        let name = tag.split([' ', '/']).next().unwrap();
+        let attributes = tag[name.len()..].trim_end_matches('/');
+        let pieces: Vec<_> = attributes.split('"').collect();
+        assert_eq!(pieces.len() % 2, 1, "<{tag}>: quotes are in pairs");
+        for name in pieces.iter().step_by(2).take(pieces.len() / 2) {
+            let name = name.trim_start().strip_suffix('=').unwrap_or_default();
+            let is_name =
+                !name.is_empty() && name.chars().all(|it| it.is_alphanumeric() || it == '-');
+            assert!(is_name, "<{tag}>: {name}");
+        }
+        if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new(), "everything is closed");
+}
+
+#[test]
+fn the_page_is_well_formed_and_alone_and_not_large() {
+    for page in [page(false), page(true)] {
+        assert_well_formed(page);
+        let lower = page.to_lowercase();
+        for word in [
+            "http:",
+            "https:",
+            "src=",
+            "url(",
+            "@import",
+            "<link",
+            "<script",
+            "javascript",
+        ] {
+            assert!(!lower.contains(word), "{word}");
+        }
+        assert!(values(page, "href").iter().all(|to| to.starts_with('#')));
+        assert!(page.len() < 3 << 20, "{} bytes", page.len());
+    }
+}
+
+#[test]
+fn every_link_leads_to_one_place() {
+    let page = page(true);
+    let ids = values(page, "id");
+    let unique: BTreeSet<_> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "no name twice");
+    for to in values(page, "href") {
+        assert!(
+            ids.contains(&to.trim_start_matches('#')),
+            "{to} leads nowhere"
+        );
+    }
+}
+
+#[test]
+fn every_cell_is_there_and_leads_to_graphs_of_its_outcome() {
+    let table = Table::of_everything();
+    let page = page(true);
+    let grid = page.split("<table class=\"grid\">").nth(1).unwrap();
+    let grid = grid.split("</table>").next().unwrap();
+    let rows: Vec<_> = grid.split("<tr>").skip(2).collect();
+    assert_eq!(rows.len(), table.rows().count());
+    for (row, (scenario, reports)) in rows.iter().zip(table.rows()) {
+        assert!(row.contains(&escape(scenario.title)));
+        let cells: Vec<_> = row.split("<td").skip(1).collect();
+        assert_eq!(cells.len(), Policy::ALL.len() + 1, "and the crates");
+        for (cell, report) in cells.iter().zip(reports) {
+            let words: Vec<_> = cell
+                .split("</b>")
+                .filter_map(|it| it.rsplit_once('>'))
+                .collect();
+            let words: Vec<_> = words.iter().map(|(_, word)| *word).collect();
+            assert_eq!(
+                words[..words.len() - 1].join("+"),
+                report.cell(),
+                "row {}",
+                scenario.row
+            );
+            let to = values(cell, "href")[0].trim_start_matches('#');
+            let place = page.split(&format!("<details id=\"{to}\"")).nth(1);
+            let place = place.unwrap_or_else(|| panic!("row {}: no graphs at {to}", scenario.row));
+            let figures = place.split("</details>").next().unwrap();
+            assert_eq!(figures.matches("<svg class=\"graph\"").count(), 2);
+            let summary = figures.split("</summary>").next().unwrap();
+            for word in report.cell().split('+') {
+                assert!(
+                    summary.contains(&format!(">{word}</b>")),
+                    "row {}",
+                    scenario.row
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_picture_says_in_words_what_it_shows() {
+    let page = page(true);
+    let pictures = page.matches("<svg ").count();
+    let labels = values(page, "aria-label");
+    assert_eq!(labels.len(), pictures);
+    assert!(labels.iter().all(|label| label.len() > 20));
+}
+
+/// What is written beside the courses is inside the chart, and no line of it on another.
+#[test]
+fn charts_are_not_clipped() {
+    let page = page(true);
+    for chart in page.split("<svg class=\"chart\"").skip(1) {
+        let chart = chart.split("</svg>").next().unwrap();
+        let mut heights: Vec<f64> = Vec::new();
+        for text in chart.split("<text class=\"end").skip(1) {
+            let x: f64 = values(text, "x")[0].parse().unwrap();
+            heights.push(values(text, "y")[0].parse().unwrap());
+            let words = text.split_once('>').unwrap().1.split('<').next().unwrap();
+            assert!(
+                x + crate::picture::route::text_width(words, 10.) <= 400.,
+                "{words}"
+            );
+        }
+        heights.sort_by(f64::total_cmp);
+        assert!(
+            heights.iter().all(|at| (10. ..=149.).contains(at)),
+            "{heights:?}"
+        );
+        assert!(
+            heights.windows(2).all(|two| two[1] - two[0] >= 11.),
+            "{heights:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_crates_said_is_escaped_and_shown() {
+    let with = page(true);
+    assert!(with.contains("a &lt;region&gt; &amp; its &quot;owner&quot;"));
+    assert!(with.contains("In 1,234 generated sequences of 45,678 steps in all"));
+    assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
+    assert!(!page(false).contains("-real\""));
+}

@@ -1,0 +1,98 @@
+//! Searches under several policies, two at a time.
+
+use super::{Breadth, Found, Search, Size};
+use crate::policy::Policy;
+use crate::state::Release;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Two searches at a time.
+const THREADS: usize = 2;
+
+/// What a search under a policy came to.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// The policy.
+    pub policy: Policy,
+    /// How far it went.
+    pub size: Size,
+    /// What it found.
+    pub found: Found,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// What is heard of searches under way.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// One has taken its next step: which, how deep it is, and how many states it has met.
+    Deeper(Policy, u8, u64),
+    /// One is done: how many are, and of how many.
+    Done(usize, usize),
+}
+
+/// Searches under each policy twice: with devices that close in their finalizer, which is where the proposals differ most, and with devices that close in
+/// unrealize. A wide search goes four steps less far. `tell` hears of each at most once a second.
+pub fn search_all(
+    policies: &[Policy],
+    steps: u8,
+    breadth: Breadth,
+    tell: impl Fn(News) + Sync,
+) -> Vec<Searched> {
+    let steps = match breadth {
+        Breadth::Core => steps,
+        Breadth::Wide => steps.saturating_sub(4),
+    };
+    let mut queue = Vec::new();
+    for habit in [Release::Finalize, Release::Unrealize] {
+        let size = Size {
+            steps,
+            habit,
+            breadth,
+        };
+        queue.extend(policies.iter().map(|policy| (*policy, size)));
+    }
+    let (total, order) = (queue.len(), queue.clone());
+    let queue = Mutex::new(queue.into_iter());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().ok().and_then(|mut queue| queue.next());
+                    let Some((policy, size)) = next else { return };
+                    let searched = search(policy, size, &tell);
+                    if let Ok(mut results) = results.lock() {
+                        results.push(searched);
+                        tell(News::Done(results.len(), total));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    let place = |searched: &Searched| {
+        let known = (searched.policy, searched.size);
+        order.iter().position(|other| *other == known)
+    };
+    results.sort_by_key(place);
+    results
+}
+
+fn search(policy: Policy, size: Size, tell: &impl Fn(News)) -> Searched {
+    let begin = Instant::now();
+    let mut search = Search::new(policy.rules(), size);
+    let mut told = begin;
+    while search.deepen() {
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            tell(News::Deeper(policy, search.depth(), search.found().states));
+        }
+    }
+    Searched {
+        policy,
+        size,
+        found: search.found().clone(),
+        time: begin.elapsed(),
+    }
+}

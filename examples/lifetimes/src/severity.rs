@@ -1,0 +1,231 @@
+//! How bad a leak is: a scenario over and over again, and what each time leaves behind.
+//!
+//! A modelled machine is small and fixed, so each cycle is a machine of its own, played from its start to its end, and what is left of it is
+//! added up. That cycles add up in one machine too is demonstration C4. The model knows no bytes; [`Sizes`] gives each kind some.
+//!
+//! ```
+//! use holdfast_lifetimes::{Policy, scenario::rows::ROWS, severity::{Sizes, course}};
+//!
+//! let row = ROWS.iter().find(|row| row.row == "3c").unwrap();
+//! let course = course(row, Policy::Piggyback, 1000, &Sizes::default());
+//! let last = course.points.last().unwrap();
+//! assert_eq!((last.cycle, last.objects), (1000, 2000));
+//! ```
+
+pub mod chart;
+
+use crate::policy::Policy;
+use crate::scenario::{Report, Scenario, play};
+use crate::state::{Id, Kind, State};
+use std::sync::Mutex;
+
+/// Cycles of plug and unplug.
+pub const CYCLES: u32 = 10_000;
+/// How many points of a course are kept, beside its first.
+const POINTS: u32 = 20;
+
+/// What the kinds of things weigh, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// A device.
+    pub device: u64,
+    /// An object that is no device.
+    pub plain: u64,
+    /// A region, its bytes left out.
+    pub region: u64,
+    /// The bytes behind a region that is no container.
+    pub ram: u64,
+    /// An address space with its view, or a mapping.
+    pub handle: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            device: 4 << 10,
+            plain: 512,
+            region: 512,
+            ram: 16 << 20,
+            handle: 512,
+        }
+    }
+}
+
+impl Sizes {
+    /// What a chart says about them.
+    pub fn sentence(&self) -> String {
+        format!(
+            "a device {}, another object {}, a region {} and {} of memory behind it (a container: none), an address space or a mapping {}",
+            bytes(self.device),
+            bytes(self.plain),
+            bytes(self.region),
+            bytes(self.ram),
+            bytes(self.handle)
+        )
+    }
+}
+
+/// What is alive after some cycles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// How many cycles.
+    pub cycle: u32,
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes, and those of what they have open.
+    pub bytes: u64,
+}
+
+/// What a scenario comes to under one policy, or in the real crates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// Who: the head of a column.
+    pub name: &'static str,
+    /// From no cycles on.
+    pub points: Vec<Point>,
+    /// An assertion failed in the first cycle: there is no second one.
+    pub is_aborted: bool,
+}
+
+impl Course {
+    /// Whether something is left.
+    pub fn leaks(&self) -> bool {
+        self.points.last().is_some_and(|point| point.objects > 0)
+    }
+}
+
+/// A scenario in a loop, under every policy.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// Which.
+    pub scenario: Scenario,
+    /// In the order of [`Policy::ALL`].
+    pub courses: Vec<Course>,
+}
+
+/// What one cycle leaves: objects and bytes.
+pub fn left(report: &Report, sizes: &Sizes) -> (u64, u64) {
+    // After an abort the process is gone, with everything in it.
+    if report.is_aborted() {
+        return (0, 0);
+    }
+    let state = &report.state;
+    let weigh = |id: &Id| match state.object(*id).kind {
+        Kind::Device => sizes.device,
+        Kind::Plain => sizes.plain,
+        Kind::Container => sizes.region,
+        Kind::Leaf => sizes.region + sizes.ram,
+        Kind::Empty => 0,
+    };
+    let objects = u64::try_from(report.leaked.len()).unwrap_or(u64::MAX);
+    let of_objects: u64 = report.leaked.iter().map(weigh).sum();
+    (objects, of_objects + sizes.handle * open(state))
+}
+
+/// How many handles are open in the name of an object.
+fn open(state: &State) -> u64 {
+    let spaces = state.spaces.iter().filter(|space| space.open);
+    let maps = state.maps.iter().filter(|map| map.is_open());
+    let holders = spaces
+        .map(|space| space.holder)
+        .chain(maps.map(|map| map.holder));
+    let count = holders.filter(|holder| holder.is_object()).count();
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Plays a scenario `cycles` times under a policy.
+pub fn course(scenario: &Scenario, policy: Policy, cycles: u32, sizes: &Sizes) -> Course {
+    let rules = policy.rules();
+    let every = (cycles / POINTS).max(1);
+    let mut now = Point::default();
+    let mut points = vec![now];
+    let mut is_aborted = false;
+    while now.cycle < cycles && !is_aborted {
+        let report = play(scenario, rules);
+        let (objects, bytes) = left(&report, sizes);
+        is_aborted = report.is_aborted();
+        now = Point {
+            cycle: now.cycle + 1,
+            objects: now.objects + objects,
+            bytes: now.bytes + bytes,
+        };
+        if now.cycle.is_multiple_of(every) || now.cycle == cycles || is_aborted {
+            points.push(now);
+        }
+    }
+    Course {
+        name: rules.short,
+        points,
+        is_aborted,
+    }
+}
+
+/// Plays each scenario that leaks under some policy in a loop under every policy, two at a time; `tell` hears how many are done of how many.
+pub fn loops<'a>(
+    scenarios: impl IntoIterator<Item = &'a Scenario>,
+    cycles: u32,
+    sizes: &Sizes,
+    tell: impl Fn(usize, usize) + Sync,
+) -> Vec<Loop> {
+    let leaks = |scenario: &&Scenario| {
+        let reports = Policy::ALL.map(|policy| play(scenario, policy.rules()));
+        reports.iter().any(|report| left(report, sizes).0 > 0)
+    };
+    let scenarios: Vec<_> = scenarios.into_iter().filter(leaks).enumerate().collect();
+    let total = scenarios.len();
+    let queue = Mutex::new(scenarios.into_iter());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().ok().and_then(|mut queue| queue.next());
+                    let Some((at, scenario)) = next else { return };
+                    let courses = Policy::ALL
+                        .map(|policy| course(scenario, policy, cycles, sizes))
+                        .to_vec();
+                    let scenario = *scenario;
+                    if let Ok(mut results) = results.lock() {
+                        results.push((at, Loop { scenario, courses }));
+                        tell(results.len(), total);
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, one)| one).collect()
+}
+
+/// A number of bytes in words.
+pub fn bytes(number: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.iter().find(|(shift, _)| number >> shift > 0) {
+        None => format!("{number} B"),
+        Some((shift, unit)) => {
+            let tenths = (u128::from(number) * 10) >> shift;
+            match (tenths / 10, tenths % 10) {
+                (whole, 0) => format!("{whole} {unit}"),
+                (whole, _) if whole >= 100 => format!("{whole} {unit}"),
+                (whole, tenth) => format!("{whole}.{tenth} {unit}"),
+            }
+        }
+    }
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
