@@ -23,11 +23,11 @@
 //! assert_eq!(play(ring, Policy::Withdrawal.rules()).order(), ["a", "A", "b", "B"]);
 //! ```
 //!
-//! The model has one thread and one kind of grace period: it checks counts, reach and order, not races. It imports none of the product's crates; that
-//! the product does what the model says is for the product's tests to show.
+//! The model has one thread and one kind of grace period: it checks counts, reach and order, not races. Its modules import none of the product's crates.
+//! [`product`] does, and nothing of the model imports it: there the same steps are taken on real machines, and compared with the model's after each.
 //!
 //! Reading order: [`state`], [`step`]; [`policy`] and its files, one for each; the mechanics that the rules steer (`run`, `topology`, `counted`, `collect`,
-//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`severity`]; [`show`], [`table`]; [`picture`] and [`page`], which show all of it.
+//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`severity`]; [`product`]; [`show`], [`table`]; [`picture`] and [`page`], which show all of it.
 
 pub mod state;
 pub mod step;
@@ -46,6 +46,8 @@ pub mod search;
 pub mod severity;
 pub mod show;
 pub mod table;
+
+pub mod product;
 
 pub mod picture;
 

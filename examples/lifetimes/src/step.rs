@@ -135,8 +135,6 @@ pub enum Refusal {
     OwnerIsParent,
     /// The region is not in that container.
     NotContained,
-    /// A handle's end is queued once, by its close: there is no node to queue.
-    ClosedOnce,
 }
 
 /// What became of a step.
@@ -340,8 +338,9 @@ fn reparent(run: &mut Run<'_>, region: Id, to: Id) -> Outcome {
 
 fn free_node(run: &mut Run<'_>, space: u8) -> Outcome {
     let dying = run.s.spaces[usize::from(space)].dying;
+    // A handle's end is queued by its close, which does nothing the second time: there is no node.
     if run.r.withdrawal().is_some() {
-        return Outcome::Refused(Refusal::ClosedOnce);
+        return Outcome::Nothing;
     }
     // The callback that was queued is overwritten, so what it was to let go is never let go.
     if dying {

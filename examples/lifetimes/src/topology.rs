@@ -64,11 +64,8 @@ impl Run<'_> {
             return Outcome::Nothing;
         }
         if self.r.withdrawal().is_some() && self.s.object(sub).container != container {
-            if self.s.object(sub).is(flag::FINALIZED) {
-                return Outcome::Refused(Refusal::Withdrawn);
-            }
-            // Taking out what a withdrawal took out is done already.
-            return if self.is_gone(sub) {
+            // Taking out what a withdrawal took out is done already, whether its finalizer has run by now or not.
+            return if self.is_gone(sub) || self.is_gone(container) {
                 Outcome::Nothing
             } else {
                 Outcome::Refused(Refusal::NotContained)
@@ -132,7 +129,8 @@ impl Run<'_> {
         Outcome::Done
     }
 
-    /// Closes an address space: the view and the root are let go after a grace period.
+    /// Closes an address space: the view is let go after a grace period, and so is the root, but under withdrawal: there the root is
+    /// what the view is made from, and only the leaves are what a reader can be at.
     pub(crate) fn close(&mut self, space: u8) -> Outcome {
         let Space {
             open,
@@ -160,7 +158,11 @@ impl Run<'_> {
         for leaf in members(view) {
             self.retire(leaf);
         }
-        self.retire(root);
+        if self.r.withdrawal().is_some() {
+            self.release(root);
+        } else {
+            self.retire(root);
+        }
         Outcome::Done
     }
 

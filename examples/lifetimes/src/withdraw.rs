@@ -99,7 +99,7 @@ impl Run<'_> {
                 for index in 0..self.s.spaces.len() {
                     if self.s.spaces[index].open && self.s.spaces[index].root == region {
                         self.s.spaces[index].root = Id::NONE;
-                        self.retire(region);
+                        self.release(region);
                     }
                 }
             }

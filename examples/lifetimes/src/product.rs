@@ -1,0 +1,234 @@
+//! The product itself: the same steps on a real machine of Holdfast's crates, with real devices, regions, mappings and finalizers.
+//!
+//! [`play`] takes a [`Scenario`] and [`follow`] any list of steps; each gives a [`Report`] with the verdict in the model's words, and with what only
+//! the product can tell: the texts of its typed errors, and the ledger's answer to who keeps whom. The modules of the model import nothing from here.
+//!
+//! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` (what is compared).
+
+mod actors;
+mod look;
+mod reader;
+mod refusal;
+mod sections;
+mod stage;
+mod world;
+
+use crate::scenario::{Cast, Scenario, Script, Verdict};
+use crate::state::{Id, State};
+use crate::step::{Refusal, Step};
+use look::Seen;
+use qom::Graph;
+use stage::{Happened, Stage, Wrong};
+use std::time::Duration;
+use world::World;
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What became of a scenario on the real crates.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// In short, in the words of the model.
+    pub verdict: Verdict,
+    /// Who was finalized, in order.
+    pub order: Vec<String>,
+    /// What was refused first: the text of the product's typed error.
+    pub refused: Option<String>,
+    /// Who should be gone and is not.
+    pub left: Vec<String>,
+    /// The ledger's explanation of each that is left: holder, reason and source line.
+    pub why: Vec<String>,
+    /// The ledger's explanation of each that was withdrawn and still held, right after the first step that left such a one: a transfer in
+    /// flight, readers, a handle that the user keeps.
+    pub held: Vec<String>,
+    /// Who keeps whom, before the first step that ends something.
+    pub graph_before: Graph,
+    /// And when everything has passed that passes by itself.
+    pub graph_after: Graph,
+    /// What happened, in order, a sentence each.
+    pub events: Vec<String>,
+}
+
+/// Plays a scenario on the real crates.
+///
+/// ```
+/// use holdfast_lifetimes::{product, scenario::{Verdict, rows::ROWS}};
+///
+/// let ring = ROWS.iter().find(|row| row.row == "12b").unwrap();
+/// let report = product::play(ring);
+/// assert_eq!(report.verdict, Verdict::Clean);
+/// assert_eq!(report.order, ["a", "b", "A", "B"]);      // in one grace period; the model takes A before b, which is as good
+/// ```
+pub fn play(scenario: &Scenario) -> Report {
+    let mut script = Script::default();
+    (scenario.steps)(&mut script);
+    play_script(&script)
+}
+
+/// Plays a script on the real crates.
+pub fn play_script(script: &Script) -> Report {
+    perform(script.cast, &script.steps, &script.gone)
+}
+
+/// Takes steps on the real crates; all objects that they make should be gone at the end.
+pub fn follow(steps: &[Step]) -> Report {
+    perform(Cast::default(), steps, &[])
+}
+
+fn ends_something(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Unparent(_) | Step::Drop(_) | Step::Reparent { .. }
+    )
+}
+
+fn perform(cast: Cast, steps: &[Step], gone: &[Id]) -> Report {
+    let mut world = World::new("lifetimes");
+    world.cast(cast, steps);
+    let mut graph_before = None;
+    let mut held = Vec::new();
+    let mut in_init = None;
+    for (at, step) in steps.iter().enumerate() {
+        if let Some(id) = in_init {
+            // Taken inside the init.
+            if *step == Step::InitDone(id) {
+                in_init = None;
+            }
+            continue;
+        }
+        if let Step::Init(id, _) = step {
+            in_init = Some(*id);
+        }
+        if ends_something(*step) {
+            graph_before.get_or_insert_with(|| world.machine.reference_graph());
+        }
+        world.take(*step, &steps[at..]);
+        world.run_executor();
+        Seen::of_world(&world);
+        if held.is_empty() {
+            held = explain(&world);
+        }
+    }
+    for _ in 0..3 {
+        world.grace();
+        Seen::of_world(&world);
+    }
+    let graph_after = world.machine.reference_graph();
+    let graph_before = graph_before.unwrap_or_else(|| graph_after.clone());
+    let why = explain(&world);
+    let left = left(&world.stage, gone);
+    let log = world.stage.set().log.clone();
+    let mut report = Report {
+        verdict: Verdict::Clean,
+        order: order(&world.stage, &log),
+        refused: None,
+        why,
+        held,
+        graph_before,
+        graph_after,
+        events: log
+            .iter()
+            .map(|happened| sentence(&world.stage, happened))
+            .collect(),
+        left,
+    };
+    report.judge(&log, has_orphans(&world.stage));
+    let outlived = world.end();
+    if outlived > 0 && report.left.is_empty() {
+        report
+            .left
+            .push(format!("{outlived} objects that play no part"));
+        report.judge(&log, false);
+    }
+    report
+}
+
+impl Report {
+    fn judge(&mut self, log: &[Happened], orphans: bool) {
+        let refused = log.iter().find_map(|happened| match happened {
+            Happened::Refused(refusal, text) => Some((*refusal, text)),
+            _ => None,
+        });
+        self.refused = refused.map(|(_, text)| text.clone());
+        let wrong = |which: Wrong| {
+            log.iter()
+                .any(|happened| matches!(happened, Happened::Wrong(wrong, _) if *wrong == which))
+        };
+        self.verdict = if wrong(Wrong::Unexpected) {
+            Verdict::Abort
+        } else if wrong(Wrong::Twice) {
+            Verdict::DoubleFinalize
+        } else if wrong(Wrong::UseAfterFinalize) {
+            Verdict::UseAfterFinalize
+        } else if orphans || !self.left.is_empty() {
+            Verdict::Leak
+        } else {
+            refused.map_or(Verdict::Clean, |(refusal, _): (Refusal, _)| {
+                Verdict::Refused(refusal)
+            })
+        };
+    }
+}
+
+/// The ledger's explanation of each object that is withdrawn and not finalized.
+fn explain(world: &World) -> Vec<String> {
+    let leftovers = world.machine.leftovers();
+    leftovers.iter().map(ToString::to_string).collect()
+}
+
+/// Who should be gone and is not: all but the machine's own, where nobody is named.
+fn left(stage: &Stage, gone: &[Id]) -> Vec<String> {
+    let is_left = |id: &Id| {
+        let set = stage.set();
+        set.actors[id.index()]
+            .as_ref()
+            .is_some_and(|actor| !actor.finalized)
+            && set.owners[id.index()] != Some(Id::MACHINE)
+            && (gone.is_empty() || gone.contains(id))
+    };
+    State::ids()
+        .filter(is_left)
+        .map(|id| stage.name(id))
+        .collect()
+}
+
+/// Whether a handle is open whose holder is finalized.
+fn has_orphans(stage: &Stage) -> bool {
+    let set = stage.set();
+    let is_gone = |id: Id| {
+        id.is_object()
+            && set.actors[id.index()]
+                .as_ref()
+                .is_none_or(|actor| actor.finalized)
+    };
+    let space = set
+        .spaces
+        .iter()
+        .flatten()
+        .any(|opened| !opened.space.is_closed() && is_gone(opened.holder));
+    let map = set
+        .maps
+        .iter()
+        .flatten()
+        .any(|mapped| mapped.mapping.is_open() && is_gone(mapped.holder));
+    space || map
+}
+
+fn order(stage: &Stage, log: &[Happened]) -> Vec<String> {
+    let finalized = log.iter().filter_map(|happened| match happened {
+        Happened::Finalized(id) => Some(*id),
+        _ => None,
+    });
+    finalized.map(|id| stage.name(id)).collect()
+}
+
+fn sentence(stage: &Stage, happened: &Happened) -> String {
+    match happened {
+        Happened::Hook(hook, id) => format!("{}: {hook:?} runs", stage.name(*id)),
+        Happened::Finalized(id) => format!("{}: finalized", stage.name(*id)),
+        Happened::Refused(_, text) => format!("refused: {text}"),
+        Happened::Panicked(what) => format!("caught: {what}"),
+        Happened::Wrong(_, what) => format!("wrong: {what}"),
+    }
+}
