@@ -1,18 +1,22 @@
 //! The product itself: the same steps on a real machine of Holdfast's crates, with real devices, regions, mappings and finalizers.
 //!
 //! [`play`] takes a [`Scenario`] and [`follow`] any list of steps; each gives a [`Report`] with the verdict in the model's words, and with what only
-//! the product can tell: the texts of its typed errors, and the ledger's answer to who keeps whom. The modules of the model import nothing from here.
+//! the product can tell: the texts of its typed errors, and the ledger's answer to who keeps whom. [`agree()`] plays generated sequences beside the
+//! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` (what is compared).
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared).
 
 mod actors;
+mod agree;
 mod look;
 mod reader;
 mod refusal;
 mod sections;
 mod stage;
 mod world;
+
+pub use agree::{Agreement, Disagreement, agree};
 
 use crate::scenario::{Cast, Scenario, Script, Verdict};
 use crate::state::{Id, State};

@@ -45,6 +45,7 @@ pub mod campaign;
 mod ending;
 mod fingerprint;
 
+pub(crate) use ending::WIND_UP;
 pub use ending::{Ending, ending};
 pub use fingerprint::fingerprint;
 
@@ -463,16 +464,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn tally(&mut self, ending: Ending, index: u32) {
-        if let Some((_, tally)) = self
-            .found
-            .endings
-            .iter_mut()
-            .find(|(known, _)| *known == ending)
-        {
-            tally.states += 1;
-            return;
-        }
+    /// The way by which a state was met first; states are numbered in the order in which they were met.
+    pub fn trace_to(&self, index: u32) -> Vec<Step> {
         let mut trace = Vec::new();
         let mut at = index;
         while let Some((from, by)) = self
@@ -485,6 +478,20 @@ impl<'a> Search<'a> {
             at = from;
         }
         trace.reverse();
+        trace
+    }
+
+    fn tally(&mut self, ending: Ending, index: u32) {
+        if let Some((_, tally)) = self
+            .found
+            .endings
+            .iter_mut()
+            .find(|(known, _)| *known == ending)
+        {
+            tally.states += 1;
+            return;
+        }
+        let trace = self.trace_to(index);
         self.found
             .endings
             .push((ending, Tally { states: 1, trace }));

@@ -55,3 +55,23 @@ fn every_scenario_ends_on_the_product_as_in_the_model() {
         }
     }
 }
+
+#[test]
+fn generated_sequences_end_on_the_product_as_in_the_model() {
+    // Without optimization each takes longer.
+    let count = if cfg!(debug_assertions) { 1000 } else { 4000 };
+    let agreement = product::agree(count, 1, |_| {});
+    let shown: Vec<_> = agreement.disagreements.iter().take(5).collect();
+    assert!(
+        shown.is_empty(),
+        "{} differ: {shown:#?}",
+        agreement.disagreements.len()
+    );
+    assert_eq!(agreement.sequences, count);
+    assert!(
+        agreement.steps > 8 * count && agreement.refused > count,
+        "{agreement:?}"
+    );
+    // Everybody but the machine's own container, each time.
+    assert_eq!(agreement.finalized, 7 * agreement.sequences);
+}

@@ -24,6 +24,29 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Of a modelled machine.
+    pub(crate) fn of_state(state: &State) -> Self {
+        use crate::state::flag;
+        let mut seen = Self::default();
+        for id in State::ids() {
+            let object = state.object(id);
+            if object.is(flag::FINALIZED) {
+                seen.finalized |= id.bit();
+            } else if object.is(flag::WITHDRAWN) {
+                seen.withdrawn |= id.bit();
+            }
+        }
+        for (at, space) in state.spaces.iter().enumerate() {
+            if space.open {
+                seen.spaces |= 1 << at;
+                seen.views[at] = space.view;
+            }
+        }
+        seen.maps = bits(state.maps.iter().map(crate::state::Mapping::is_open));
+        seen.pins = bits(state.pins.iter().map(|pin| pin.is_object()));
+        seen
+    }
+
     /// Of a real one. Whatever can be got at is read; what is finalized, or reads otherwise than it was written, is noted as a wrong.
     pub(crate) fn of_world(world: &World) -> Self {
         let stage = &world.stage;

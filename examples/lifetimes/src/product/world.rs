@@ -52,8 +52,10 @@ pub(crate) struct World {
     handles: [Vec<Ref<RootObject>>; OBJECTS],
     /// Regions whose first use makes them aliases: they are made by that.
     later: Vec<Id>,
-    /// A mapping or a transfer was made through a view, and that is retired with what else is.
-    pub(crate) lingers: bool,
+    /// Whether a look at a region that is to be mapped is followed by a grace period where nothing else waits for one, and so leaves no trace.
+    pub(crate) leaves_no_trace: bool,
+    /// The region that was looked at last, where the look is retired with what else is.
+    pub(crate) looked_at: Option<Id>,
     base: u64,
     pub(crate) machine: Machine,
 }
@@ -84,7 +86,8 @@ impl World {
             _events: events,
             handles: Default::default(),
             later: Vec::new(),
-            lingers: false,
+            leaves_no_trace: true,
+            looked_at: None,
             base: machine.counters().live_objects,
             machine,
         }
@@ -192,7 +195,6 @@ impl World {
         if let Some(reader) = &self.reader {
             reader.pass();
         }
-        self.lingers = false;
         self.run_executor();
     }
 

@@ -20,7 +20,7 @@ pub enum Ending {
 }
 
 /// What the user does, in order, to be rid of everything.
-const WIND_UP: [Step; 15] = [
+pub(crate) const WIND_UP: [Step; 15] = [
     Step::Detach {
         sub: C,
         container: S,

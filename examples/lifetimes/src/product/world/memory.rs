@@ -203,21 +203,21 @@ impl World {
     /// Looks at a region through a space of its own, as only what is shown can be mapped.
     pub(super) fn through_a_view<R>(
         &mut self,
+        id: Id,
         object: &Pointer,
         look: impl FnOnce(&AddressSpace) -> Result<R, MapError>,
     ) -> Result<R, Box<dyn Typed>> {
-        let is_quiet = self.machine.counters().grace.retired_items == 0;
+        let is_quiet = self.leaves_no_trace && self.machine.counters().grace.retired_items == 0;
         let view = region(object)
             .and_then(|region| AddressSpace::open(self.machine.root(), "a look", region))
             .map_err(refused)?;
         let found = look(&view);
         view.close();
-        self.lingers = true;
-        // Where nothing else is retired, the look leaves no trace.
+        self.looked_at = Some(id);
         if is_quiet && let Some(reader) = &self.reader {
             reader.pass();
             self.run_executor_for_disposals();
-            self.lingers = false;
+            self.looked_at = None;
         }
         found.map_err(refused)
     }
@@ -233,7 +233,7 @@ impl World {
         };
         let gone = |gone| refused(MapError::from(gone));
         let (object, holder) = (actor.pointer().map_err(gone)?, holder.map_err(gone)?);
-        let mapping = self.through_a_view(&object, |view| {
+        let mapping = self.through_a_view(to.region, &object, |view| {
             view.map(&holder, Gpa(0), PAGE, Intent::ReadWrite)
         })?;
         self.stage.set().maps[usize::from(map)] = Some(Mapped {
@@ -262,7 +262,7 @@ impl World {
             .pointer()
             .map_err(|gone| refused(MapError::from(gone)))?;
         let root = self.machine.root().clone();
-        let pinned = self.through_a_view(&object, |view| {
+        let pinned = self.through_a_view(id, &object, |view| {
             view.pin(&root, Gpa(0), PAGE, Intent::ReadWrite)
         })?;
         self.stage.set().pins[usize::from(pin)] = Some((pinned, id));

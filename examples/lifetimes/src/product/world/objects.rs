@@ -63,7 +63,11 @@ impl World {
         };
         let gone = |gone| refused(qom::TreeError::from(gone));
         let (object, parent) = (object.map_err(gone)?, parent.map_err(gone)?);
-        let name = self.stage.name(id);
+        let mut name = self.stage.name(id);
+        // A second parent is what is asked for, not a second name.
+        if parent.child_named::<RootObject>(&name).is_some() {
+            name += "[*]";
+        }
         parent.add_child(&name, &object).map_err(refused)?;
         if object.instance::<Card>().is_some() {
             object.realize().map_err(refused)?;
