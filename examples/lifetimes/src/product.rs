@@ -5,14 +5,16 @@
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared).
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); [`misbehaviour`], [`severity`].
 
 mod actors;
 mod agree;
 mod look;
+pub mod misbehaviour;
 mod reader;
 mod refusal;
 mod sections;
+pub mod severity;
 mod stage;
 mod world;
 

@@ -75,3 +75,49 @@ fn generated_sequences_end_on_the_product_as_in_the_model() {
     // Everybody but the machine's own container, each time.
     assert_eq!(agreement.finalized, 7 * agreement.sequences);
 }
+
+#[test]
+fn the_ledger_explains_whoever_misbehaves_by_holder_reason_and_source_line() {
+    let leaks = product::misbehaviour::all();
+    let rows: BTreeSet<&str> = leaks.iter().map(|leak| leak.row).collect();
+    assert_eq!(
+        rows,
+        BTreeSet::from(["1b", "2b", "3c", "7", "7c", "12b", "C15"])
+    );
+    for leak in leaks {
+        let (title, text) = (leak.title, &leak.text);
+        // One line says all three of it.
+        let line = format!("{} [{}] at {}", leak.holder, leak.reason, leak.place);
+        assert!(text.contains(&line), "{title}: no `{line}` in\n{text}");
+        assert!(
+            leak.place
+                .starts_with("examples/lifetimes/src/product/misbehaviour.rs:")
+        );
+        let (left, after) = leak.left;
+        assert!(left >= 1, "{title}: nobody is left");
+        assert_eq!(after, 0, "{title}: it was not what kept them");
+    }
+}
+
+#[test]
+fn cycles_leave_nothing_behind() {
+    use holdfast_lifetimes::product::severity::cycles;
+    for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
+        let samples = cycles(scenario, 20, 10);
+        assert_eq!(
+            samples
+                .iter()
+                .map(|sample| sample.cycle)
+                .collect::<Vec<_>>(),
+            [0, 10, 20]
+        );
+        for sample in samples {
+            assert_eq!(
+                (sample.live_objects, sample.bytes),
+                (0, 0),
+                "{}: {sample:?}",
+                scenario.row
+            );
+        }
+    }
+}

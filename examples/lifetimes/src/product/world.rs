@@ -11,11 +11,11 @@ mod objects;
 use super::PATIENCE;
 use super::reader::Reader;
 use super::refusal::Typed;
-use super::stage::{Happened, Stage, Wrong};
+use super::stage::{Actor, Happened, Set, Stage, Wrong};
 use crate::scenario::Cast;
 use crate::state::{Id, Mapping, OBJECTS, State};
 use crate::step::{Outcome, Step};
-use ::memory::{Offset, Region, RegionKind};
+use ::memory::{BackingCounter, Offset, Region, RegionKind};
 use qom::layer::{Pointer, Target};
 use qom::{Machine, MachineEvent, ObjectOps, Ref, RootObject, Subscription};
 use std::sync::Arc;
@@ -56,6 +56,12 @@ pub(crate) struct World {
     pub(crate) leaves_no_trace: bool,
     /// The region that was looked at last, where the look is retired with what else is.
     pub(crate) looked_at: Option<Id>,
+    /// Bytes behind regions.
+    pub(crate) bytes: BackingCounter,
+    /// Who may stay.
+    stays: Vec<Id>,
+    /// What could not end.
+    left: Vec<Set>,
     base: u64,
     pub(crate) machine: Machine,
 }
@@ -88,6 +94,9 @@ impl World {
             later: Vec::new(),
             leaves_no_trace: true,
             looked_at: None,
+            bytes: BackingCounter::default(),
+            stays: Vec::new(),
+            left: Vec::new(),
             base: machine.counters().live_objects,
             machine,
         }
@@ -230,37 +239,80 @@ impl World {
         Some(self.stage.actor(id)?.pointer())
     }
 
+    /// Whom a scenario leaves alone: the machine's own regions, and where it says who must be gone, everybody else.
+    pub(crate) fn leave_alone(&mut self, gone: &[Id]) {
+        self.stays.clear();
+        if !gone.is_empty() {
+            self.stays
+                .extend(State::ids().filter(|id| !gone.contains(id)));
+        }
+    }
+
+    /// The objects that the scenario leaves alone, and that are not finalized.
+    fn staying(&self) -> Vec<Actor> {
+        let set = self.stage.set();
+        let stays =
+            |id: Id| set.owners[id.index()] == Some(Id::MACHINE) || self.stays.contains(&id);
+        let all = State::ids().zip(&set.actors);
+        all.filter(|(id, _)| stays(*id))
+            .filter_map(|(_, actor)| actor.clone())
+            .filter(|actor| !actor.finalized)
+            .collect()
+    }
+
+    /// Objects that are not finalized and should be.
+    pub(crate) fn live_objects(&self) -> u64 {
+        // Regions without an owner have a home, which stays.
+        let home = u64::from(self.machine.resolve("/machine/unattached").is_some());
+        let staying = self.staying().len() as u64;
+        let live = self.machine.counters().live_objects;
+        live.saturating_sub(self.base + home + staying)
+    }
+
+    /// What the scenario left alone goes, and another can begin; whoever is left of it stays as he is.
+    pub(crate) fn move_on(&mut self) {
+        let spaces = self.stage.set().spaces.clone();
+        for opened in spaces.into_iter().flatten() {
+            if opened.holder == Id::MACHINE {
+                opened.space.close();
+            }
+        }
+        for actor in self.staying() {
+            if let Ok(object) = actor.pointer() {
+                let _withdrawn_before = object.unparent();
+            }
+        }
+        self.grace();
+        let set = std::mem::take(&mut *self.stage.set());
+        let is_left = set.actors.iter().flatten().any(|actor| !actor.finalized);
+        if is_left {
+            self.left.push(set);
+        }
+    }
+
     /// Everything of the scenario's that is left goes, the machine's own regions too; says how many objects stay all the same.
     pub(crate) fn clear(&mut self) -> u64 {
         for handles in &mut self.handles {
             handles.clear();
         }
-        let (spaces, pins, actors) = {
+        let actors = {
             let mut set = self.stage.set();
-            (
-                set.spaces.clone(),
-                std::mem::take(&mut set.pins),
-                set.actors.clone(),
-            )
+            let pins = std::mem::take(&mut set.pins);
+            let actors = set.actors.clone();
+            drop(set);
+            drop(pins);
+            actors
         };
-        drop(pins);
-        for opened in spaces.into_iter().flatten() {
-            opened.space.close();
-        }
         for actor in actors.iter().flatten() {
             if let Ok(object) = actor.pointer() {
                 let _withdrawn_before = object.unparent();
             }
         }
-        for _ in 0..2 {
-            self.grace();
-        }
-        let set = std::mem::take(&mut *self.stage.set());
-        drop(set);
-        // Regions without an owner have a home, which stays.
-        let home = u64::from(self.machine.resolve("/machine/unattached").is_some());
-        let live = self.machine.counters().live_objects;
-        live.saturating_sub(self.base + home)
+        self.grace();
+        self.move_on();
+        self.left.clear();
+        self.grace();
+        self.live_objects()
     }
 
     /// Ends the machine; how many objects were left of it.

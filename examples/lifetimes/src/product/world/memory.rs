@@ -39,7 +39,7 @@ impl World {
         let (builder, bytes) = if kind == Kind::Container {
             (Region::container(&name, Size::MAX), None)
         } else {
-            let bytes = Backing::anonymous(PAGE).expect("a page of memory");
+            let bytes = Backing::anonymous_in(PAGE, &self.bytes).expect("a page of memory");
             let stored = bytes.bytes().write(0, &tag(id).to_le_bytes());
             debug_assert!(stored.is_ok());
             (Region::ram(&name, bytes.clone()), Some(bytes))
