@@ -47,6 +47,11 @@ const STEPS: &[Step] = &[
         run: demo::run,
     },
     Step {
+        name: "lifetimes",
+        about: "the proposals for region lifetimes (cargo xtask demo lifetimes), 8 steps instead of 10",
+        run: demo::run_lifetimes,
+    },
+    Step {
         name: "examples",
         about: "every example builds and runs to its end",
         run: examples,

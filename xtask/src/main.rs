@@ -29,6 +29,8 @@ The project's own commands.
 usage: cargo xtask COMMAND [ARGS]
 
   demo [ARGS]                         run the demonstrations (release build); --help is theirs
+  demo lifetimes [ARGS]               every proposal for who keeps a region's owner alive: scenarios, searches, severity, and a
+                                      page of graphs under target/lifetimes (two minutes; --help)
   oracle FILE...                      replay recorded results against the crates (release build)
   ci [--only NAME]... [--list]        all that a change must pass besides the tests (cargo test --workspace);
                                       reports every failure, not the first
