@@ -1,10 +1,9 @@
 //! Prints the table of scenarios and policies, searches every sequence up to a size under every policy, and writes the page that shows all of it.
 //!
-//! `holdfast-lifetimes --help` says how. `--policy Holdfast --steps 40` ends by itself after fewer steps: it has met every state that the core
-//! menu leads to.
+//! `holdfast-lifetimes --help` says how.
 
 use holdfast_lifetimes::Policy;
-use holdfast_lifetimes::page::{self, Contents};
+use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
 use holdfast_lifetimes::search::{Breadth, Search, Size};
@@ -13,44 +12,65 @@ use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const HELP: &str = "\
 Who keeps a memory region alive: every proposal, run through the same scenarios and every sequence of steps up to a size.
 
 usage: holdfast-lifetimes [OPTIONS]
 
-  --steps N        how many steps the searches go (10)
+  --steps N        how many steps the searches go (10; under Holdfast's rules until they have met every state)
   --wide           search the wide menu: more holders, roots and containers, four steps less far
   --policy NAME    search under one policy only, by the head of its column
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
   --table          search nothing
+  --row NUMBER     one scenario: its steps, what each policy makes of it and why, and what the real crates do
   --why            say of each word of the table how it came about
+  --sequences N    how many generated sequences the crates and the model are compared in (20000)
   --cycles N       how many cycles the loops of severity have (10000)
   --page DIR       write DIR/index.html, with everything on it
   --help           this text
 
-exit status: 0 all is well; 1 a cell of Holdfast's column is neither clean nor refused with nothing left, or a search under
-its rules finds anything; 2 the command line is wrong
+exit status: 0 all is well; 1 a cell of Holdfast's column or of the crates' is neither clean nor refused with nothing left, a
+search under Holdfast's rules finds anything, or the crates differ from the model; 2 the command line is wrong
 ";
 
 struct Arguments {
-    steps: u8,
+    /// None: those of the whole demonstration.
+    steps: Option<u8>,
     breadth: Breadth,
     searches: bool,
+    row: Option<String>,
     why: bool,
     policies: Vec<Policy>,
     without: Option<Rule>,
     cycles: u32,
+    sequences: u64,
     page: Option<PathBuf>,
+}
+
+const SEQUENCES: u64 = 20_000;
+/// How far the searches go that are not to meet everything.
+const STEPS: u8 = 10;
+/// More than any state of the core menu is away from the start, under Holdfast's rules.
+const ALL: u8 = 60;
+
+fn steps(policy: Policy, arguments: &Arguments) -> u8 {
+    match (arguments.steps, arguments.breadth, policy) {
+        (Some(steps), ..) => steps,
+        (None, Breadth::Core, Policy::Withdrawal) => ALL,
+        (None, ..) => STEPS,
+    }
 }
 
 /// The arguments; a sentence where they are not understood.
 fn arguments() -> Result<Option<Arguments>, String> {
     let mut arguments = Arguments {
-        steps: 10,
+        steps: None,
+        sequences: SEQUENCES,
         breadth: Breadth::Core,
         searches: true,
+        row: None,
         why: false,
         policies: Policy::ALL.to_vec(),
         without: None,
@@ -69,10 +89,12 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 .map_err(|_| format!("`{text}` is no such number"))
         };
         match argument.as_str() {
-            "--steps" => arguments.steps = number(value()?).and_then(small)?,
+            "--steps" => arguments.steps = Some(number(value()?).and_then(small)?),
+            "--sequences" => arguments.sequences = number(value()?)?.into(),
             "--cycles" => arguments.cycles = number(value()?)?,
             "--wide" => arguments.breadth = Breadth::Wide,
             "--table" => arguments.searches = false,
+            "--row" => arguments.row = Some(value()?),
             "--why" => arguments.why = true,
             "--page" => arguments.page = Some(value()?.into()),
             "--policy" => {
@@ -124,16 +146,25 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let progress = |text: &str| eprintln!("{:5.1} s  {text}", begin.elapsed().as_secs_f32());
     let table = Table::of_everything();
+    if let Some(row) = &arguments.row {
+        return about(&table, row);
+    }
     println!("{table}");
     if arguments.why {
         println!("{}", table.reasons());
     }
     let mut failures: Vec<String> = table.failures().into_iter().map(Into::into).collect();
+    let mut real = Real::of(&table);
+    print_differences(&table, &real, &mut failures);
+    progress(&format!(
+        "{} scenarios played on the real crates",
+        real.cells.len()
+    ));
     let mut searches = Vec::new();
     if arguments.searches {
         searches = search_all(
             &arguments.policies,
-            arguments.steps,
+            |policy| steps(policy, &arguments),
             arguments.breadth,
             |news| {
                 progress(&sentence(news));
@@ -146,8 +177,18 @@ fn main() -> ExitCode {
             }
         }
     }
+    if arguments.searches {
+        compare(&mut real, arguments.sequences, &mut failures, &progress);
+    }
     if let Some(folder) = &arguments.page {
-        match write_page(folder, &table, &searches, arguments.cycles, &progress) {
+        match write_page(
+            folder,
+            &table,
+            &searches,
+            &real,
+            arguments.cycles,
+            &progress,
+        ) {
             Ok(file) => println!("page: {}", file.display()),
             Err(error) => {
                 println!("page: {}: {error}", folder.display());
@@ -161,6 +202,82 @@ fn main() -> ExitCode {
     }
     println!("not clean: {}", failures.join(", "));
     ExitCode::FAILURE
+}
+
+/// One scenario, in the model and on the real crates.
+fn about(table: &Table, row: &str) -> ExitCode {
+    let known = table.rows().find(|(scenario, _)| scenario.row == row);
+    let (Some((scenario, _)), Some(text)) = (known, table.about(row)) else {
+        eprintln!("holdfast-lifetimes: no scenario {row}");
+        return ExitCode::from(2);
+    };
+    let cell = Cell::of(scenario);
+    print!("{text}");
+    println!(
+        "    {:<10} {:<12} {}\n{:28}finalized: {}",
+        "the crates",
+        cell.word,
+        cell.refused.as_deref().unwrap_or_default(),
+        "",
+        cell.order.join(", ")
+    );
+    for (head, list) in [("held meanwhile", &cell.held), ("left", &cell.why)] {
+        for line in list.iter().flat_map(|text| text.lines()) {
+            println!("{:28}{head}: {line}", "");
+        }
+    }
+    ExitCode::from(u8::from(!cell.is_good || !table.is_good(row)))
+}
+
+/// Says where the crates are not clean, or are not as the model has it.
+fn print_differences(table: &Table, real: &Real, failures: &mut Vec<String>) {
+    failures.extend(real.failures());
+    for cell in &real.cells {
+        let model = table.report(cell.row, Policy::Withdrawal);
+        let model = model
+            .map(|report| report.verdict.word())
+            .unwrap_or_default();
+        if cell.word != model {
+            failures.push(format!(
+                "{}: the crates {}, the model {model}",
+                cell.row, cell.word
+            ));
+        }
+    }
+    let good = real.cells.iter().filter(|cell| cell.is_good).count();
+    println!(
+        "on the real crates: {good} of {} scenarios are clean, or refused with nothing left\n",
+        real.cells.len()
+    );
+}
+
+/// Compares the crates with the model in generated sequences.
+fn compare(real: &mut Real, sequences: u64, failures: &mut Vec<String>, progress: &impl Fn(&str)) {
+    let mut told = Instant::now();
+    real.compare(sequences, 1, |done| {
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            progress(&format!(
+                "{done} of {sequences} sequences on crates and model"
+            ));
+        }
+    });
+    let Some(agreement) = &real.agreement else {
+        return;
+    };
+    println!(
+        "{} generated sequences, {} steps, {} of them refused, on crates and model: {} differences\n",
+        agreement.sequences,
+        agreement.steps,
+        agreement.refused,
+        agreement.differences.len()
+    );
+    for difference in agreement.differences.iter().take(5) {
+        println!("  {difference}");
+    }
+    if !agreement.differences.is_empty() {
+        failures.push("crates and model differ".into());
+    }
 }
 
 fn sentence(news: News) -> String {
@@ -187,6 +304,7 @@ fn write_page(
     folder: &Path,
     table: &Table,
     searches: &[Searched],
+    real: &Real,
     cycles: u32,
     progress: &(impl Fn(&str) + Sync),
 ) -> std::io::Result<PathBuf> {
@@ -203,7 +321,7 @@ fn write_page(
         searches,
         loops: &loops,
         sizes,
-        real: None,
+        real: Some(real),
     });
     std::fs::create_dir_all(folder)?;
     let file = folder.join("index.html");
@@ -217,7 +335,7 @@ fn search_without(rule: Rule, arguments: &Arguments) -> ExitCode {
     let mut is_found = false;
     for habit in [Release::Finalize, Release::Unrealize] {
         let size = Size {
-            steps: arguments.steps,
+            steps: arguments.steps.unwrap_or(6),
             habit,
             breadth: arguments.breadth,
         };

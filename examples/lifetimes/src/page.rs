@@ -6,6 +6,7 @@
 //! [`Contents`] is plain data, and the page computes nothing but counts: whoever makes the contents answers for them.
 
 mod commands;
+mod gather;
 mod grid;
 mod loops;
 mod real;
@@ -73,8 +74,10 @@ pub struct Agreement {
     pub sequences: u64,
     /// How many steps in all.
     pub steps: u64,
-    /// The first difference.
-    pub difference: Option<String>,
+    /// How many of these both refused.
+    pub refused: u64,
+    /// Where the two differ: after which steps, and how.
+    pub differences: Vec<String>,
 }
 
 impl Real {

@@ -64,17 +64,43 @@ impl Table {
             .and_then(|(_, reports)| reports.get(column))
     }
 
+    /// Whether Holdfast's cell of a row is clean, or refused with nothing left.
+    pub fn is_good(&self, row: &str) -> bool {
+        let report = self.report(row, Policy::Withdrawal);
+        report.is_some_and(|report| report.verdict.is_good())
+    }
+
     /// The rows in which Holdfast's column is neither clean nor refused with nothing left.
     pub fn failures(&self) -> Vec<&'static str> {
-        let failed = |(scenario, _): &&(Scenario, Vec<Report>)| {
-            self.report(scenario.row, Policy::Withdrawal)
-                .is_none_or(|report| !report.verdict.is_good())
-        };
+        let failed = |(scenario, _): &&(Scenario, Vec<Report>)| !self.is_good(scenario.row);
         self.rows
             .iter()
             .filter(failed)
             .map(|(scenario, _)| scenario.row)
             .collect()
+    }
+
+    /// Of one scenario all that is known: of each policy how it ends, why, and the order of its finalizers; none where there is no such row.
+    pub fn about(&self, row: &str) -> Option<String> {
+        let (scenario, reports) = self.rows.iter().find(|(scenario, _)| scenario.row == row)?;
+        let script = Script::of(scenario);
+        let mut text = format!(
+            "{row}  {}\n    {}\n",
+            scenario.title,
+            trace(&script.steps, &script.cast)
+        );
+        for (policy, report) in Policy::ALL.iter().zip(reports) {
+            let _ = writeln!(
+                text,
+                "    {:<10} {:<12} {}\n{:28}finalized: {}",
+                policy.rules().short,
+                report.cell(),
+                report.sentence(),
+                "",
+                report.order().join(", ")
+            );
+        }
+        Some(text)
     }
 
     /// For each cell that is not clean, a sentence that says why: who is left and by which cycle, what was used, what was refused.

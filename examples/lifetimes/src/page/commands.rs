@@ -4,7 +4,7 @@ use super::{Contents, escape};
 use std::fmt::Write as _;
 
 /// What a command shows, and the command.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     (
         "everything here, and this page",
         "cargo xtask demo lifetimes",
@@ -18,8 +18,12 @@ const COMMANDS: [(&str, &str); 8] = [
         "cargo xtask demo lifetimes --policy skip-same",
     ),
     (
-        "Holdfast’s searches to their end, however many steps",
-        "cargo xtask demo lifetimes --policy Holdfast --steps 40",
+        "Holdfast’s searches alone, until they have met every state",
+        "cargo xtask demo lifetimes --policy Holdfast",
+    ),
+    (
+        "one scenario: steps, outcomes, reasons, the crates’ ledger",
+        "cargo xtask demo lifetimes --row 12b",
     ),
     (
         "more holders, roots and containers, four steps less far",

@@ -32,7 +32,7 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
     if !mutual.is_empty() {
         let _ = writeln!(
             text,
-            "<details><summary>{} scenarios more, which leak under mutual strong references only</summary>{}</details>",
+            "<details class=\"fine\"><summary>{} scenarios more, which leak under mutual strong references only</summary>{}</details>",
             mutual.len(),
             charts(contents, &mutual)
         );

@@ -116,11 +116,17 @@ fn one(row: &str, number: usize, group: &Group) -> String {
         "at the end"
     };
     format!(
-        "<details id=\"{}-{number}\"{}><summary>{} <span class=\"who\">{}</span> <span class=\"how\">{}</span></summary>\
+        "<details id=\"{}-{number}\"{}{}><summary>{} <span class=\"who\">{}</span> <span class=\"how\">{}</span></summary>\
          <div class=\"pair\"><figure><figcaption>before “{}”</figcaption>{}</figure>\
          <figure><figcaption>{after}; {}</figcaption>{}</figure></div></details>\n",
         anchor(row),
         if is_open { " open=\"open\"" } else { "" },
+        // On paper graphs of what ends well elsewhere are left out.
+        if plate.report.verdict.is_good() {
+            " class=\"fine\""
+        } else {
+            ""
+        },
         badge(&plate.report.cell()),
         names.join(", "),
         escape(&sentence),

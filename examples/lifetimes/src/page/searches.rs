@@ -19,11 +19,17 @@ pub(super) fn write(searches: &[Searched]) -> String {
          more, two mappings, one transfer in flight, one strong link, a panic in a hook. From there every sequence of up to {} steps of {} was taken: plug, unplug, \
          drop, nest, detach, alias, open, close, map, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
          runs. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
-         somebody who was withdrawn is kept by anything but a transfer, a grace period or a user’s handle. States that are equal but for a numbering count once.</p>\n",
-        first.size.steps,
+         somebody who was withdrawn is kept by anything but a transfer, a grace period or a user’s handle. States that are equal but for a numbering count once. \
+         What goes wrong is not followed further.{}</p>\n",
+        searches.iter().map(|it| it.size.steps).min().unwrap_or(0),
         match first.size.breadth {
             Breadth::Core => "the core menu",
             Breadth::Wide => "the wide menu",
+        },
+        if searches.iter().any(|it| it.found.is_whole) {
+            " A search that is marked as whole went on until a step met no new state: it has met all that there are."
+        } else {
+            ""
         }
     );
     for habit in [Release::Finalize, Release::Unrealize] {
@@ -72,8 +78,9 @@ fn table(searches: &[&Searched]) -> String {
         };
         let _ = writeln!(
             text,
-            "<tr{ours}><th scope=\"row\">{}</th><td>{}</td><td>{}</td>{}{}{}<td>{:.1}</td></tr>",
+            "<tr{ours}><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td>{}{}{}<td>{:.1}</td></tr>",
             searched.policy.rules().short,
+            if found.is_whole { ", whole" } else { "" },
             grouped(found.states),
             grouped(found.steps),
             cell(leaks, "leak"),

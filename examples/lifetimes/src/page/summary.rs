@@ -39,22 +39,28 @@ fn verdict(contents: &Contents<'_>) -> String {
         .searches
         .iter()
         .filter(|it| it.policy == Policy::Withdrawal);
-    let states: u64 = ours.clone().map(|it| it.found.states).sum();
-    if let Some(steps) = ours.clone().map(|it| it.size.steps).max() {
-        let bad: u64 = ours.map(|it| it.found.count(|_| true)).sum();
-        if bad == 0 {
-            let _ = write!(
-                text,
-                "A search of every sequence of up to {steps} steps finds nothing either, in {} states. ",
-                grouped(states)
-            );
-        } else {
-            let _ = write!(
+    let ours: Vec<_> = ours.collect();
+    if let Some(steps) = ours.iter().map(|it| it.size.steps).max() {
+        let states: u64 = ours.iter().map(|it| it.found.states).sum();
+        let bad: u64 = ours.iter().map(|it| it.found.count(|_| true)).sum();
+        let states = grouped(states);
+        let _ = if bad > 0 {
+            write!(
                 text,
                 "<strong>A search finds {} states that end badly.</strong> ",
                 grouped(bad)
-            );
-        }
+            )
+        } else if ours.iter().all(|it| it.found.is_whole) {
+            write!(
+                text,
+                "A search of every sequence of steps of two devices, however long, finds nothing either, in the {states} states that there are. "
+            )
+        } else {
+            write!(
+                text,
+                "A search of every sequence of up to {steps} steps finds nothing either, in {states} states. "
+            )
+        };
     }
     let _ = write!(text, "{}", others(contents));
     text += "</p>\n";
@@ -125,17 +131,19 @@ fn real(contents: &Contents<'_>) -> String {
         );
     }
     if let Some(agreement) = &real.agreement {
-        let _ = match &agreement.difference {
+        let _ = match agreement.differences.first() {
             None => write!(
                 text,
-                " In {} generated sequences of {} steps in all, crates and model were the same after every step.",
+                " In {} generated sequences of {} steps in all, {} of them refused, crates and model were the same after every step.",
                 grouped(agreement.sequences),
-                grouped(agreement.steps)
+                grouped(agreement.steps),
+                grouped(agreement.refused)
             ),
-            Some(difference) => write!(
+            Some(first) => write!(
                 text,
-                " <strong>Crates and model differ:</strong> {}",
-                super::escape(difference)
+                " <strong>Crates and model differ in {} sequences</strong>, first in: {}",
+                agreement.differences.len(),
+                super::escape(first)
             ),
         };
     }

@@ -29,7 +29,8 @@ fn real(table: &Table) -> Real {
         agreement: Some(Agreement {
             sequences: 1234,
             steps: 45678,
-            difference: None,
+            refused: 5,
+            differences: vec![],
         }),
         courses: vec![(
             "3c",
@@ -53,7 +54,7 @@ fn page(with_real: bool) -> &'static str {
 
 fn make_page(with_real: bool) -> String {
     let table = Table::of_everything();
-    let searches = search_all(&Policy::ALL, 2, Breadth::Core, |_| ());
+    let searches = search_all(&Policy::ALL, |_| 2, Breadth::Core, |_| ());
     let sizes = Sizes::default();
     let loops = loops(
         table.rows().map(|(scenario, _)| scenario),
@@ -230,7 +231,9 @@ fn charts_are_not_clipped() {
 fn what_the_crates_said_is_escaped_and_shown() {
     let with = page(true);
     assert!(with.contains("a &lt;region&gt; &amp; its &quot;owner&quot;"));
-    assert!(with.contains("In 1,234 generated sequences of 45,678 steps in all"));
+    assert!(
+        with.contains("In 1,234 generated sequences of 45,678 steps in all, 5 of them refused")
+    );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
 }

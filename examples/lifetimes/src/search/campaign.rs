@@ -31,28 +31,30 @@ pub enum News {
     Done(usize, usize),
 }
 
-/// Searches under each policy twice: with devices that close in their finalizer, which is where the proposals differ most, and with devices that close in
-/// unrealize. A wide search goes four steps less far. `tell` hears of each at most once a second.
+/// Searches under each policy, as many steps as is said of it, twice: with devices that close in their finalizer, which is where the proposals differ
+/// most, and with devices that close in unrealize. A wide search goes four steps less far. `tell` hears of each at most once a second.
 pub fn search_all(
     policies: &[Policy],
-    steps: u8,
+    steps: impl Fn(Policy) -> u8,
     breadth: Breadth,
     tell: impl Fn(News) + Sync,
 ) -> Vec<Searched> {
-    let steps = match breadth {
-        Breadth::Core => steps,
-        Breadth::Wide => steps.saturating_sub(4),
+    let less = match breadth {
+        Breadth::Core => 0,
+        Breadth::Wide => 4,
     };
     let mut queue = Vec::new();
     for habit in [Release::Finalize, Release::Unrealize] {
-        let size = Size {
-            steps,
+        let size = |policy: &Policy| Size {
+            steps: steps(*policy).saturating_sub(less),
             habit,
             breadth,
         };
-        queue.extend(policies.iter().map(|policy| (*policy, size)));
+        queue.extend(policies.iter().map(|policy| (*policy, size(policy))));
     }
-    let (total, order) = (queue.len(), queue.clone());
+    // The longest first, so that two threads end at about the same time.
+    queue.sort_by_key(|(_, size)| std::cmp::Reverse(size.steps));
+    let total = queue.len();
     let queue = Mutex::new(queue.into_iter());
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -71,11 +73,7 @@ pub fn search_all(
         }
     });
     let mut results = results.into_inner().unwrap_or_default();
-    let place = |searched: &Searched| {
-        let known = (searched.policy, searched.size);
-        order.iter().position(|other| *other == known)
-    };
-    results.sort_by_key(place);
+    results.sort_by_key(|searched| (searched.size.habit == Release::Unrealize, searched.policy));
     results
 }
 
