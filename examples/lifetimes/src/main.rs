@@ -7,7 +7,7 @@ use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
 use holdfast_lifetimes::search::{Breadth, Search, Size};
-use holdfast_lifetimes::severity::{self, Sizes};
+use holdfast_lifetimes::severity::{self, Loop, Sizes};
 use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
 use std::path::{Path, PathBuf};
@@ -180,20 +180,24 @@ fn main() -> ExitCode {
     if arguments.searches {
         compare(&mut real, arguments.sequences, &mut failures, &progress);
     }
+    let loops = repeat(&table, &mut real, arguments.cycles, &progress);
+    real.explain();
+    println!(
+        "{} devices misbehave on purpose; of each the ledger names holder, reason and line",
+        real.explained.len()
+    );
+    failures.extend(real.failures());
     if let Some(folder) = &arguments.page {
-        match write_page(
-            folder,
-            &table,
-            &searches,
-            &real,
-            arguments.cycles,
-            &progress,
-        ) {
+        let contents = Contents {
+            table: &table,
+            searches: &searches,
+            loops: &loops,
+            sizes: Sizes::default(),
+            real: Some(&real),
+        };
+        match write_page(folder, &contents) {
             Ok(file) => println!("page: {}", file.display()),
-            Err(error) => {
-                println!("page: {}: {error}", folder.display());
-                failures.push("page".into());
-            }
+            Err(error) => failures.push(format!("{}: {error}", folder.display())),
         }
     }
     progress("done");
@@ -231,7 +235,6 @@ fn about(table: &Table, row: &str) -> ExitCode {
 
 /// Says where the crates are not clean, or are not as the model has it.
 fn print_differences(table: &Table, real: &Real, failures: &mut Vec<String>) {
-    failures.extend(real.failures());
     for cell in &real.cells {
         let model = table.report(cell.row, Policy::Withdrawal);
         let model = model
@@ -300,32 +303,39 @@ fn print_search(searched: &Searched) {
     println!("  {}", findings(&searched.found, &Search::cast()));
 }
 
-fn write_page(
-    folder: &Path,
+/// Scenarios in a loop: in the model, each that leaks under some policy; on the real crates, each of these that leaks under one that anybody proposed.
+fn repeat(
     table: &Table,
-    searches: &[Searched],
-    real: &Real,
+    real: &mut Real,
     cycles: u32,
     progress: &(impl Fn(&str) + Sync),
-) -> std::io::Result<PathBuf> {
-    let sizes = Sizes::default();
+) -> Vec<Loop> {
     let distinct = table.distinct().into_iter();
     let scenarios = distinct.filter_map(|(scenario, same)| same.is_none().then_some(scenario));
-    let loops = severity::loops(scenarios, cycles, &sizes, |done, of| {
+    let loops = severity::loops(scenarios, cycles, &Sizes::default(), |done, of| {
         if done == of {
-            progress(&format!("{of} loops of {cycles} cycles done"));
+            progress(&format!(
+                "{of} scenarios in a loop of {cycles} cycles in the model"
+            ));
         }
     });
-    let text = page::write(&Contents {
-        table,
-        searches,
-        loops: &loops,
-        sizes,
-        real: Some(real),
+    let proposed: Vec<_> = loops
+        .iter()
+        .filter(|one| !one.leaks_only_mutually())
+        .cloned()
+        .collect();
+    real.repeat(&proposed, cycles, |done, of| {
+        progress(&format!(
+            "{done} of {of} scenarios in a loop of {cycles} cycles on the crates"
+        ));
     });
+    loops
+}
+
+fn write_page(folder: &Path, contents: &Contents<'_>) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let file = folder.join("index.html");
-    std::fs::write(&file, text)?;
+    std::fs::write(&file, page::write(contents))?;
     Ok(file)
 }
 

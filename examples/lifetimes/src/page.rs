@@ -45,7 +45,7 @@ pub struct Real {
     /// Scenarios in a loop, by row.
     pub courses: Vec<(&'static str, Course)>,
     /// Devices that misbehave on purpose, and what the ledger says.
-    pub explained: Vec<(String, String)>,
+    pub explained: Vec<Explained>,
 }
 
 /// What became of a scenario on the real crates.
@@ -65,6 +65,21 @@ pub struct Cell {
     pub held: Vec<String>,
     /// The ledger's answer to what keeps those that should be gone at the end.
     pub why: Vec<String>,
+}
+
+/// A device that misbehaves on purpose, and what the ledger says.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The scenario that it is like.
+    pub row: &'static str,
+    /// What it does.
+    pub title: String,
+    /// What the ledger says.
+    pub text: String,
+    /// Who holds, why, and where in the source that was taken, as the text has it.
+    pub held: [String; 3],
+    /// How many objects were left, and how many once the device had let go.
+    pub left: (usize, usize),
 }
 
 /// What playing generated sequences on the model and on the crates came to.

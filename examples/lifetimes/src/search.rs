@@ -38,7 +38,7 @@ use crate::policy::{End, Rules};
 use crate::scenario::{Cast, Script, Verdict};
 use crate::state::{Hook, Id, Kind, Release, State, flag};
 use crate::step::{Outcome, Step, apply};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub mod campaign;
@@ -357,6 +357,8 @@ pub struct Search<'a> {
     menu: Vec<Step>,
     size: Size,
     seen: HashSet<u128, BuildHasherDefault<AsItIs>>,
+    /// How states end in which nothing is outside any more.
+    endings: HashMap<u128, Ending, BuildHasherDefault<AsItIs>>,
     /// Of each state: from which, by which step of the menu.
     origins: Vec<(u32, u8)>,
     frontier: Vec<(u32, State)>,
@@ -403,6 +405,7 @@ impl<'a> Search<'a> {
             menu: menu(rules, size),
             size,
             seen: HashSet::default(),
+            endings: HashMap::default(),
             origins: Vec::new(),
             frontier: Vec::new(),
             depth: 0,
@@ -447,6 +450,20 @@ impl<'a> Search<'a> {
         self.found
     }
 
+    /// As [`ending`]. Many states are the same once everything outside has ended; what the user then undoes is played once for all of them.
+    fn ending(&mut self, state: &State) -> Ending {
+        let mut quiet = match ending::outside_ends(state, self.rules) {
+            Ok(quiet) => quiet,
+            Err(ending) => return ending,
+        };
+        make_canonical(&mut quiet);
+        let rules = self.rules;
+        *self
+            .endings
+            .entry(fingerprint(&quiet))
+            .or_insert_with(|| ending::ending_of_quiet(quiet, rules))
+    }
+
     fn meet(&mut self, state: State, from: u32, by: u8) {
         if !self.seen.insert(fingerprint(&state)) {
             return;
@@ -454,7 +471,7 @@ impl<'a> Search<'a> {
         let index = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
         self.origins.push((from, by));
         self.found.states += 1;
-        let ending = ending(&state, self.rules);
+        let ending = self.ending(&state);
         if ending != Ending::Clean {
             self.tally(ending, index);
         }

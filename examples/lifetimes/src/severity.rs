@@ -103,6 +103,17 @@ pub struct Loop {
     pub courses: Vec<Course>,
 }
 
+impl Loop {
+    /// Whether the scenario leaks under the policy that nobody proposed, and under no other.
+    pub fn leaks_only_mutually(&self) -> bool {
+        let mut leaking = Policy::ALL
+            .iter()
+            .zip(&self.courses)
+            .filter(|(_, course)| course.leaks());
+        leaking.all(|(policy, _)| *policy == Policy::Mutual)
+    }
+}
+
 /// What one cycle leaves: objects and bytes.
 pub fn left(report: &Report, sizes: &Sizes) -> (u64, u64) {
     // After an abort the process is gone, with everything in it.

@@ -1,9 +1,11 @@
 //! What the real crates did, as the page's plain data.
 
-use super::{Agreement, Cell, Real};
+use super::{Agreement, Cell, Explained, Real};
 use crate::product;
 use crate::scenario::Scenario;
+use crate::severity::{Course, Loop, Point};
 use crate::table::Table;
+use std::sync::Mutex;
 
 impl Cell {
     /// Plays a scenario on the real crates.
@@ -33,6 +35,43 @@ impl Real {
         }
     }
 
+    /// Plays scenarios in a loop on the real crates, two at a time; `tell` hears how many are done of how many.
+    pub fn repeat(&mut self, loops: &[Loop], cycles: u32, tell: impl Fn(usize, usize) + Sync) {
+        let queue = Mutex::new(loops.iter());
+        let results = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().ok().and_then(|mut queue| queue.next());
+                        let Some(Loop { scenario, .. }) = next else {
+                            return;
+                        };
+                        let course = course(scenario, cycles);
+                        if let Ok(mut results) = results.lock() {
+                            results.push((scenario.row, course));
+                            tell(results.len(), loops.len());
+                        }
+                    }
+                });
+            }
+        });
+        self.courses = results.into_inner().unwrap_or_default();
+    }
+
+    /// Provokes leaks by devices that misbehave, and asks the ledger.
+    pub fn explain(&mut self) {
+        let all = product::misbehaviour::all().into_iter();
+        let explained = all.map(|one| Explained {
+            row: one.row,
+            title: one.title.into(),
+            text: one.text,
+            held: [one.holder, one.reason.into(), one.place],
+            left: one.left,
+        });
+        self.explained = explained.collect();
+    }
+
     /// Plays generated sequences on the real crates beside the model. `progress` is told the number of sequences after each.
     pub fn compare(&mut self, sequences: u64, seed: u64, progress: impl FnMut(u64)) {
         let agreement = product::agree(sequences, seed, progress);
@@ -48,10 +87,32 @@ impl Real {
         });
     }
 
-    /// The scenarios that are not clean, nor refused with nothing left.
+    /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something, devices whose
+    /// leak the ledger does not explain.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
-        bad.map(|cell| format!("{} on the crates", cell.row))
-            .collect()
+        let cells = bad.map(|cell| format!("{} on the crates", cell.row));
+        let leaking = self.courses.iter().filter(|(_, course)| course.leaks());
+        let loops = leaking.map(|(row, _)| format!("{row} in a loop on the crates"));
+        let is_explained = |one: &&Explained| {
+            one.left.0 > 0 && one.left.1 == 0 && one.held.iter().all(|part| one.text.contains(part))
+        };
+        let open = self.explained.iter().filter(|one| !is_explained(one));
+        let open = open.map(|one| format!("not explained: {}", one.title));
+        cells.chain(loops).chain(open).collect()
+    }
+}
+
+fn course(scenario: &Scenario, cycles: u32) -> Course {
+    let samples = product::severity::cycles(scenario, cycles, (cycles / 20).max(1));
+    let points = samples.into_iter().map(|sample| Point {
+        cycle: sample.cycle,
+        objects: sample.live_objects,
+        bytes: sample.bytes,
+    });
+    Course {
+        name: "the crates",
+        points: points.collect(),
+        is_aborted: false,
     }
 }

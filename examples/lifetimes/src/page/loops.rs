@@ -1,7 +1,6 @@
 //! The loops of severity, drawn.
 
 use super::{Contents, anchor, escape};
-use crate::policy::Policy;
 use crate::severity::{CYCLES, Loop, chart, grouped};
 use std::fmt::Write as _;
 
@@ -27,7 +26,7 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
     let (mutual, others): (Vec<_>, Vec<_>) = contents
         .loops
         .iter()
-        .partition(|one| leaks_only_mutually(one));
+        .partition(|one| one.leaks_only_mutually());
     text += &charts(contents, &others);
     if !mutual.is_empty() {
         let _ = writeln!(
@@ -38,15 +37,6 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
         );
     }
     text
-}
-
-/// Whether a scenario leaks under the policy that nobody proposed, and under no other.
-fn leaks_only_mutually(one: &Loop) -> bool {
-    let mut leaking = Policy::ALL
-        .iter()
-        .zip(&one.courses)
-        .filter(|(_, course)| course.leaks());
-    leaking.all(|(policy, _)| *policy == Policy::Mutual)
 }
 
 fn charts(contents: &Contents<'_>, loops: &[&Loop]) -> String {

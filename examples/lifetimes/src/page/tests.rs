@@ -1,6 +1,6 @@
 //! Whether the page is whole: well-formed, alone, every link leads somewhere, every cell is there.
 
-use super::{Agreement, Cell, Contents, Real, anchor, escape, write};
+use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::policy::Policy;
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
@@ -40,10 +40,13 @@ fn real(table: &Table) -> Real {
                 is_aborted: false,
             },
         )],
-        explained: vec![(
-            "a field".into(),
-            "device =(handle)=> device at lib.rs:7".into(),
-        )],
+        explained: vec![Explained {
+            row: "3c",
+            title: "a field".into(),
+            text: "device =(handle)=> device at lib.rs:7".into(),
+            held: ["device", "handle", "lib.rs:7"].map(Into::into),
+            left: (2, 0),
+        }],
     }
 }
 
@@ -236,4 +239,16 @@ fn what_the_crates_said_is_escaped_and_shown() {
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
+}
+
+#[test]
+fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_something() {
+    let mut real = real(&Table::of_everything());
+    assert_eq!(real.failures(), ["3c in a loop on the crates"]);
+    real.courses.clear();
+    real.explained[0].held[2] = "lib.rs:8".into();
+    assert_eq!(real.failures(), ["not explained: a field"]);
+    real.explained[0].held[2] = "lib.rs:7".into();
+    real.cells[3].is_good = false;
+    assert_eq!(real.failures(), ["2a' on the crates"]);
 }

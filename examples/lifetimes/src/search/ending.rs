@@ -66,6 +66,23 @@ pub fn ending(state: &State, rules: &Rules) -> Ending {
 
 /// As [`ending`], in another order of what the user does.
 pub(super) fn wind_up(state: &State, rules: &Rules, user: impl Iterator<Item = Step>) -> Ending {
+    match outside_ends(state, rules) {
+        Ok(quiet) => user_undoes(quiet, rules, user),
+        Err(ending) => ending,
+    }
+}
+
+/// As [`ending`], from where everything outside has ended ([`outside_ends`]).
+pub(super) fn ending_of_quiet(quiet: State, rules: &Rules) -> Ending {
+    user_undoes(quiet, rules, WIND_UP.iter().copied())
+}
+
+/// Transfers complete, links are cleared, kept handles are dropped, and what passes by itself does.
+///
+/// # Errors
+///
+/// How the state ends, where that is known already.
+pub(super) fn outside_ends(state: &State, rules: &Rules) -> Result<State, Ending> {
     let mut state = state.clone();
     apply(&mut state, Step::Complete(0), rules);
     if is_enabled(&state, Step::Unlink(0)) {
@@ -79,12 +96,16 @@ pub(super) fn wind_up(state: &State, rules: &Rules, user: impl Iterator<Item = S
     }
     pass(&mut state, rules);
     if let Some(verdict) = Verdict::of(state.faults) {
-        return Ending::Fault(verdict);
+        return Err(Ending::Fault(verdict));
     }
     let is_late = |id: Id| state.object(id).is(flag::WITHDRAWN);
     if rules.withdrawal().is_some() && state.alive().any(is_late) {
-        return Ending::Late;
+        return Err(Ending::Late);
     }
+    Ok(state)
+}
+
+fn user_undoes(mut state: State, rules: &Rules, user: impl Iterator<Item = Step>) -> Ending {
     for step in user {
         if is_enabled(&state, step) {
             apply(&mut state, step, rules);

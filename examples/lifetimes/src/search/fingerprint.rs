@@ -1,70 +1,83 @@
 //! A fingerprint of 128 bits for a state.
 
 use super::NAMED;
-use crate::state::{Hook, Kind, OBJECTS, SPACES, State};
-
-/// Bytes that tell two states of one search apart. What no step changes (kind, owner, storage) is left out.
-const BYTES: usize = (6 * OBJECTS + 8 * SPACES + 40usize).next_multiple_of(16);
+use crate::state::{Hook, Kind, State};
 
 /// Two states of one search have the same fingerprint where they are equal, and else practically never.
+///
+/// What no step of a search changes (kind, owner, storage) is left out; everything else is a byte of one of the words that are mixed.
 pub fn fingerprint(state: &State) -> u128 {
-    let mut bytes = [0; BYTES];
-    let mut len = 0;
-    let mut put = |byte: u8| {
-        bytes[len] = byte;
-        len += 1;
-    };
+    let mut mixer = Mixer::default();
     // A search makes nothing after its start, so that empty places stay empty.
     for object in state
         .objects
         .iter()
         .filter(|object| object.kind != Kind::Empty)
     {
-        put(object.flags);
-        put(object.parent.0);
-        put(object.container.0);
-        put(object.alias.0);
-        put(object.count);
-        put(object.users);
+        mixer.add([
+            object.flags,
+            object.parent.0,
+            object.container.0,
+            object.alias.0,
+            object.count,
+            object.users,
+            0,
+            0,
+        ]);
     }
     for space in state.spaces.iter().take(1 + usize::from(NAMED)) {
-        put(u8::from(space.open) | u8::from(space.listens) << 1 | u8::from(space.dying) << 2);
-        put(space.root.0);
-        put(space.holder.0);
-        put(space.release as u8);
         let [low, high] = space.view.to_le_bytes();
-        put(low);
-        put(high);
+        let is = u8::from(space.open) | u8::from(space.listens) << 1 | u8::from(space.dying) << 2;
+        let release = space.release as u8;
+        mixer.add([is, space.root.0, space.holder.0, release, low, high, 0, 0]);
     }
-    for map in &state.maps {
-        put(map.region.0);
-        put(map.holder.0);
-        put(map.release as u8);
-    }
-    for pin in &state.pins {
-        put(pin.0);
-    }
-    for link in &state.links {
-        put(link.from.0);
-        put(link.to.0);
-    }
-    // In a search the only code in hooks is a panic.
-    for armed in &state.hooks {
-        put(armed.map_or(255, |armed| armed.object.0));
-        put(armed.map_or(255, |armed| u8::from(armed.hook == Hook::Finalize)));
-    }
+    let [a, b, c] = state
+        .maps
+        .map(|map| [map.region.0, map.holder.0, map.release as u8]);
+    mixer.add([a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1]]);
+    let [one, other] = state.pins.map(|pin| pin.0);
+    let [first, second] = state.links.map(|link| [link.from.0, link.to.0]);
     let [low, high] = state.retired.to_le_bytes();
-    put(low);
-    put(high);
-    put(state.faults.0);
-    let (mut one, mut two) = (0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f);
-    let (words, _) = bytes[..len.next_multiple_of(8)].as_chunks::<8>();
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        one = fold(one ^ word, 0xff51_afd7_ed55_8ccd);
-        two = fold(two ^ word.rotate_left(32), 0xc4ce_b9fe_1a85_ec53) ^ one.rotate_left(17);
+    mixer.add([
+        c[2], one, other, first[0], first[1], second[0], second[1], low,
+    ]);
+    // In a search the only code in hooks is a panic, and no hook has two.
+    let [a, b, c, d] = state.hooks.map(|armed| {
+        armed.map_or(255, |armed| {
+            armed.object.0 << 1 | u8::from(armed.hook == Hook::Finalize)
+        })
+    });
+    mixer.add([a, b, c, d, high, state.faults.0, 0, 0]);
+    mixer.end()
+}
+
+/// Words that are mixed into two halves.
+struct Mixer {
+    one: u64,
+    two: u64,
+}
+
+impl Default for Mixer {
+    fn default() -> Self {
+        Self {
+            one: 0x9e37_79b9_7f4a_7c15,
+            two: 0xc2b2_ae3d_27d4_eb4f,
+        }
     }
-    u128::from(fold(one ^ two, 0x2545_f491_4f6c_dd1d)) << 64 | u128::from(two)
+}
+
+impl Mixer {
+    fn add(&mut self, bytes: [u8; 8]) {
+        let word = u64::from_le_bytes(bytes);
+        self.one = fold(self.one ^ word, 0xff51_afd7_ed55_8ccd);
+        let two = fold(self.two ^ word.rotate_left(32), 0xc4ce_b9fe_1a85_ec53);
+        self.two = two ^ self.one.rotate_left(17);
+    }
+
+    fn end(self) -> u128 {
+        let high = fold(self.one ^ self.two, 0x2545_f491_4f6c_dd1d);
+        u128::from(high) << 64 | u128::from(self.two)
+    }
 }
 
 /// Both halves of a product, and the value.
