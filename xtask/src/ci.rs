@@ -48,7 +48,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "lifetimes",
-        about: "the proposals for region lifetimes (cargo xtask demo lifetimes), 8 steps instead of 10",
+        about: "the proposals for region lifetimes (cargo xtask demo lifetimes), with shorter searches and loops",
         run: demo::run_lifetimes,
     },
     Step {

@@ -177,10 +177,15 @@ fn main() -> ExitCode {
             }
         }
     }
-    if arguments.searches {
-        compare(&mut real, arguments.sequences, &mut failures, &progress);
-    }
-    let loops = repeat(&table, &mut real, arguments.cycles, &progress);
+    // The comparison has one thread, the loops in the model have two.
+    let loops = std::thread::scope(|scope| {
+        let loops = scope.spawn(|| repeat(&table, arguments.cycles, &progress));
+        if arguments.searches {
+            compare(&mut real, arguments.sequences, &mut failures, &progress);
+        }
+        loops.join().unwrap_or_default()
+    });
+    repeat_on_crates(&mut real, &loops, arguments.cycles, &progress);
     real.explain();
     println!(
         "{} devices misbehave on purpose; of each the ledger names holder, reason and line",
@@ -303,33 +308,33 @@ fn print_search(searched: &Searched) {
     println!("  {}", findings(&searched.found, &Search::cast()));
 }
 
-/// Scenarios in a loop: in the model, each that leaks under some policy; on the real crates, each of these that leaks under one that anybody proposed.
-fn repeat(
-    table: &Table,
-    real: &mut Real,
-    cycles: u32,
-    progress: &(impl Fn(&str) + Sync),
-) -> Vec<Loop> {
+/// Each scenario that leaks under some policy, in a loop in the model.
+fn repeat(table: &Table, cycles: u32, progress: &(impl Fn(&str) + Sync)) -> Vec<Loop> {
     let distinct = table.distinct().into_iter();
     let scenarios = distinct.filter_map(|(scenario, same)| same.is_none().then_some(scenario));
-    let loops = severity::loops(scenarios, cycles, &Sizes::default(), |done, of| {
+    severity::loops(scenarios, cycles, &Sizes::default(), |done, of| {
         if done == of {
             progress(&format!(
                 "{of} scenarios in a loop of {cycles} cycles in the model"
             ));
         }
-    });
-    let proposed: Vec<_> = loops
-        .iter()
-        .filter(|one| !one.leaks_only_mutually())
-        .cloned()
-        .collect();
+    })
+}
+
+/// Each of these that leaks under a policy that anybody proposed, in a loop on the real crates.
+fn repeat_on_crates(
+    real: &mut Real,
+    loops: &[Loop],
+    cycles: u32,
+    progress: &(impl Fn(&str) + Sync),
+) {
+    let proposed = loops.iter().filter(|one| !one.leaks_only_mutually());
+    let proposed: Vec<_> = proposed.cloned().collect();
     real.repeat(&proposed, cycles, |done, of| {
         progress(&format!(
             "{done} of {of} scenarios in a loop of {cycles} cycles on the crates"
         ));
     });
-    loops
 }
 
 fn write_page(folder: &Path, contents: &Contents<'_>) -> std::io::Result<PathBuf> {

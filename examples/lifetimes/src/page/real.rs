@@ -8,7 +8,7 @@ pub(super) fn write(real: Option<&Real>) -> String {
         return String::new();
     };
     let mut text = String::from(
-        "<p>Types do not keep an author from storing a counted handle to his own region in his own field. Each of these devices does something of the kind, in the real crates; \
+        "<p>Types do not keep an author from storing a counted handle to his own region in his own field, or a transfer that only his finalizer ends. Each of these devices does something of the kind, in the real crates; \
          the text is the machine’s answer to why it is alive: holder, reason, and the line of source where the edge was made.</p>\n",
     );
     for one in &real.explained {
@@ -16,11 +16,12 @@ pub(super) fn write(real: Option<&Real>) -> String {
         let (left, after) = one.left;
         let _ = writeln!(
             text,
-            "<article><h3>{}</h3><p>As in <a href=\"#{}\">{}</a>. Left: {left} objects. Held by <b>{}</b>, as {}, \
+            "<article><h3>{}</h3><p>As in <a href=\"#{}\">{}</a>. Left: {left} {}. Held by <b>{}</b>, as {}, \
              taken at <code>{}</code>. Once it lets go: {}.</p><pre>{}</pre></article>",
             escape(&one.title),
             anchor(one.row),
             one.row,
+            if left == 1 { "object" } else { "objects" },
             escape(holder),
             escape(reason),
             escape(place),

@@ -147,6 +147,20 @@ fn real(contents: &Contents<'_>) -> String {
             ),
         };
     }
+    let courses = &real.courses;
+    let cycles = courses
+        .iter()
+        .filter_map(|(_, course)| course.points.last());
+    if let Some(cycles) = cycles.map(|point| point.cycle).max()
+        && courses.iter().all(|(_, course)| !course.leaks())
+    {
+        let _ = write!(
+            text,
+            " {} cycles each of {} scenarios that leak elsewhere left nothing in them.",
+            grouped(cycles.into()),
+            courses.len()
+        );
+    }
     text + "</p>\n"
 }
 
