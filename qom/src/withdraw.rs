@@ -300,9 +300,9 @@ fn close_object(object: &Arc<Object>) {
             run_hook(Place::Hook, layer.name, object, || close(object));
         }
     }
-    let mut opened = object.machine_inner().tree.lock().take_opened(object.key);
-    while let Some((_, handle)) = opened.pop() {
-        close_one(object, handle);
+    // A seeded defect: `cargo xtask defects`.
+    if !cfg!(holdfast_without = "close_in_name") {
+        close_opened(object);
     }
     if let Some(instance) = object.any_instance() {
         for level in object.class().levels.iter().rev() {
@@ -313,6 +313,14 @@ fn close_object(object: &Arc<Object>) {
     }
     let links = object.machine_inner().tree.lock().take_links(object.key);
     drop(links);
+}
+
+/// Closes what is open in an object's name, newest first.
+fn close_opened(object: &Arc<Object>) {
+    let mut opened = object.machine_inner().tree.lock().take_opened(object.key);
+    while let Some((_, handle)) = opened.pop() {
+        close_one(object, handle);
+    }
 }
 
 /// Closes one handle and lets go of it; a panic is reported.

@@ -774,15 +774,13 @@ fn live(firsts: &[First], ops: &[Op], close: bool) {
     world.end(close);
 }
 
-fn cases() -> u32 {
-    std::env::var("HOLDFAST_LIVES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(128)
+fn setting(name: &str, default: u32) -> u32 {
+    let given = std::env::var(name).ok();
+    given.and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, max_shrink_time: 60_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: setting("HOLDFAST_LIVES", 128), max_shrink_iters: setting("HOLDFAST_SHRINKS", 400), max_shrink_time: 60_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn everything_ends_once_and_in_order(

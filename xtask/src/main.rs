@@ -9,6 +9,7 @@ mod bench;
 mod bench_smoke;
 mod ci;
 mod command;
+mod defects;
 mod demo;
 mod fuzz;
 mod loom;
@@ -38,6 +39,7 @@ usage: cargo xtask COMMAND [ARGS]
   sanitize [thread|address] [--seconds N]
                                       the stress program under ThreadSanitizer, AddressSanitizer or both (nightly)
   loom [--preemptions N] [NAME]...    the model checks */tests/loom_*.rs
+  defects [NAME]...                   builds that lack a rule each, which the tests must notice
   fuzz [--seconds N] [NAME]...        the fuzz programs tests/src/bin/fuzz_*.rs, N seconds each
   bench [GROUP]... [--quick] [--json FILE] [--svg DIR]
                                       how fast the crates are beside their peers (release build); --help lists the groups
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Some("tidy") => texts(rest).and_then(|args| tidy::main(&args)),
         Some("sanitize") => texts(rest).and_then(sanitize::main),
         Some("loom") => texts(rest).and_then(loom::main),
+        Some("defects") => texts(rest).and_then(|args| defects::main(&args)),
         Some("fuzz") => texts(rest).and_then(fuzz::main),
         Some("bench-smoke") => no_more(rest).map(|()| finish(bench_smoke::run(&Runner::live()))),
         Some("help" | "--help" | "-h") => {

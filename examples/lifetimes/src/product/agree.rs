@@ -42,10 +42,13 @@ pub struct Disagreement {
     pub what: String,
 }
 
+/// So many disagreements end the comparison: each costs a machine.
+const ENOUGH: usize = 20;
+
 /// What is searched for ways to states: so many steps from the start.
 const DEPTH: u8 = 4;
 
-/// Plays `count` sequences on a real machine and in the model. `progress` is told the number of sequences after each.
+/// Plays `count` sequences on a real machine and in the model, fewer where they go on disagreeing. `progress` is told the number of sequences after each.
 ///
 /// ```
 /// let agreement = holdfast_lifetimes::product::agree(40, 1, |_| {});
@@ -53,13 +56,7 @@ const DEPTH: u8 = 4;
 /// assert!(agreement.disagreements.is_empty(), "{:#?}", agreement.disagreements);
 /// ```
 pub fn agree(count: u64, seed: u64, progress: impl FnMut(u64)) -> Agreement {
-    agree_under(
-        Policy::Withdrawal.rules(),
-        count,
-        seed,
-        usize::MAX,
-        progress,
-    )
+    agree_under(Policy::Withdrawal.rules(), count, seed, ENOUGH, progress)
 }
 
 /// As [`agree`], under other rules of the model's, and until so many disagreements.

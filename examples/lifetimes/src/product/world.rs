@@ -315,13 +315,15 @@ impl World {
         self.live_objects()
     }
 
-    /// Ends the machine; how many objects were left of it.
+    /// Ends the machine; how many objects were left of the scenario. With such the machine would wait for them, so it ends by itself.
     pub(crate) fn end(mut self) -> u64 {
         let left = self.clear();
         self.reader = None;
-        let Self { machine, .. } = self;
-        match machine.close(PATIENCE) {
-            Ok(()) => left,
+        if left > 0 {
+            return left;
+        }
+        match self.machine.close(PATIENCE) {
+            Ok(()) => 0,
             Err((machine, _)) => machine.counters().live_objects.max(1),
         }
     }
