@@ -100,10 +100,28 @@ fn one(row: &str, number: usize, group: &Group) -> String {
     let names: Vec<_> = policies.iter().map(|policy| policy.rules().short).collect();
     let is_open =
         policies.contains(&Policy::SkipSameOwner) || policies.contains(&Policy::Withdrawal);
-    let sentence = match plate.report.sentence() {
+    let mut sentence = match plate.report.sentence() {
         text if text.is_empty() => "everything is finalized".into(),
         text => text,
     };
+    let graph = &plate.after.graph;
+    for node in graph
+        .nodes
+        .iter()
+        .filter(|node| node.is_left && node.count > Some(0))
+    {
+        if !graph
+            .lines
+            .iter()
+            .any(|line| line.is_counted && line.to == node.who)
+        {
+            let _ = write!(
+                sentence,
+                "; nobody is there who would drop the count of {}",
+                node.name
+            );
+        }
+    }
     let order = plate.report.order();
     let order = match order.len() {
         0 => "no finalizer runs".into(),
