@@ -10,6 +10,7 @@ use crate::listener::{Call, Commit, ListenerEntry};
 use crate::space::SpaceInner;
 use crate::state::{MemoryState, Topo};
 use crate::view::View;
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,13 +19,14 @@ use std::sync::atomic::Ordering;
 const BYTES_PER_COMMIT: u64 = 2048;
 const BYTES_PER_RANGE: u64 = 256;
 
-pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
+/// One of the spaces that were published.
+pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
     let (changed, notified, hearers) = {
         let mut topo = cell.borrow_mut();
         let pending = topo.topology.take_pending();
         let notified = pending.notified();
         if pending.is_empty() && !notified {
-            return;
+            return None;
         }
         let Topo {
             topology,
@@ -34,27 +36,36 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
             spaces,
             ..
         } = &mut *topo;
-        let changes = views.commit(topology, pending, |range| {
+        let leaf = |range: &FlatRange| {
             // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
             let object = regions
                 .get(&range.region)
                 .expect("a region in the topology has an object");
             Leaf::new(object, range, view_holder).expect("an object in the map is a region")
+        };
+        let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> = SmallVec::new();
+        views.commit_each(topology, pending, leaf, |change| {
+            changed.extend(spaces.get(&change.space).map(|s| (s.clone(), change)));
         });
-        let changed: Vec<(Arc<SpaceInner>, SpaceChange<Leaf>)> = changes
-            .into_iter()
-            .filter_map(|change| Some((spaces.get(&change.space)?.clone(), change)))
-            .collect();
-        let hearers = notified.then(|| Hearers::of(spaces.values(), &changed));
-        (changed, notified, hearers.unwrap_or_default())
+        changed.sort_unstable_by_key(|(space, _)| space.key);
+        let hearers = notified.then(|| topo.hearers());
+        (changed, notified, hearers)
     };
+    let told = hearers.as_deref().map_or(&[][..], |h| &h.all);
     state.counters.commits.fetch_add(1, Ordering::Relaxed);
     let span = tracing::debug_span!("commit", spaces = changed.len(), notified);
     let _entered = span.enter();
-    for (space, entry) in &hearers.all {
+    for (space, entry) in told {
         entry.call(space, Call::Begin);
     }
+    // Ascending by key, as the changes are.
+    let mut unchanged = hearers.iter().flat_map(|h| &h.of_unchanged).peekable();
+    let mut of_unchanged: SmallVec<[_; 4]> = SmallVec::new();
+    let mut published = None;
     for (space, change) in changed {
+        while let Some(before) = unchanged.next_if(|other| other.key <= space.key) {
+            of_unchanged.extend((before.key < space.key).then_some(before));
+        }
         // A space that is closed in a commit that QEMU would not tell of still gives its own listeners their deletes.
         let alone = space.is_closed() && !notified;
         let own = alone.then(|| space.listeners.load_full());
@@ -66,16 +77,20 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
         for entry in own {
             entry.call(&space, Call::Commit);
         }
+        published = Some(space);
     }
-    for space in &hearers.of_unchanged {
+    for space in of_unchanged.into_iter().chain(unchanged) {
         tell_unchanged(space);
     }
-    for (space, entry) in &hearers.all {
+    for (space, entry) in told {
         entry.call(space, Call::Commit);
     }
     let closed: Vec<_> = {
         let topo = &mut *cell.borrow_mut();
         let closing = std::mem::take(&mut topo.closing);
+        if !closing.is_empty() {
+            topo.hearers = None;
+        }
         closing
             .iter()
             .filter_map(|key| topo.spaces.remove(key))
@@ -84,36 +99,35 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) {
     for space in closed {
         space.listeners.store(Arc::default());
     }
+    published
 }
 
-/// Who is told of a commit that counts.
-#[derive(Default)]
-struct Hearers {
+/// Who is told of a commit that counts. It stays from commit to commit until a listener or a space comes or goes.
+pub(crate) struct Hearers {
     /// Every listener and its space, by ascending priority.
     all: Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)>,
-    /// The spaces that stay as they are and have a listener that wants to hear of what stays.
+    /// The spaces that have a listener that wants to hear of what stays, too; ascending by key.
     of_unchanged: Vec<Arc<SpaceInner>>,
 }
 
-impl Hearers {
-    fn of<'a>(
-        spaces: impl Iterator<Item = &'a Arc<SpaceInner>>,
-        changed: &[(Arc<SpaceInner>, SpaceChange<Leaf>)],
-    ) -> Self {
-        let mut this = Self::default();
-        // Both ascend by key.
-        let mut changed = changed.iter().map(|(space, _)| space.key).peekable();
-        for space in spaces {
-            let is_changed = changed.next_if_eq(&space.key).is_some();
-            let listeners = space.listeners.load();
-            if !is_changed && listeners.iter().any(|l| l.wants_unchanged) {
-                this.of_unchanged.push(space.clone());
+impl Topo {
+    fn hearers(&mut self) -> Arc<Hearers> {
+        let spaces = &self.spaces;
+        let found = self.hearers.get_or_insert_with(|| {
+            let mut all = Vec::new();
+            for space in spaces.values() {
+                let listeners = space.listeners.load();
+                all.extend(listeners.iter().map(|l| (space.clone(), l.clone())));
             }
-            let pairs = listeners.iter().map(|l| (space.clone(), l.clone()));
-            this.all.extend(pairs);
-        }
-        this.all.sort_by_key(|(_, l)| (l.priority, l.id));
-        this
+            all.sort_by_key(|(_, l)| (l.priority, l.id));
+            let wants = |space: &&Arc<SpaceInner>| {
+                let listeners = space.listeners.load();
+                listeners.iter().any(|l| l.wants_unchanged)
+            };
+            let of_unchanged = spaces.values().filter(wants).cloned().collect();
+            Arc::new(Hearers { all, of_unchanged })
+        });
+        Arc::clone(found)
     }
 }
 

@@ -27,7 +27,7 @@ mod views;
 
 pub use full::render_full;
 pub use range::FlatRange;
-pub use update::Difference;
+pub use update::{Difference, Ranges};
 pub use view::FlatView;
 pub use views::{SpaceChange, Views};
 

@@ -197,7 +197,8 @@ impl Handle for ListenerShared {
         let Some(entry) = self.entry.upgrade() else {
             return;
         };
-        let _session = Session::open(&self.state);
+        let session = Session::open(&self.state);
+        session.with(|topo| topo.hearers = None);
         let mut found = false;
         self.space.listeners.rcu(|all| {
             let mut all = Vec::clone(all);
@@ -286,6 +287,7 @@ pub(crate) fn register<L: Listener>(
         });
     }
     let id = session.with(|topo| {
+        topo.hearers = None;
         topo.next_listener += 1;
         topo.next_listener
     });

@@ -57,7 +57,9 @@ impl SpaceInner {
 
     /// Publishes a view and retires the one before. Under the topology lock.
     pub(crate) fn publish(&self, view: View, bytes: u64) {
-        let old = self.published.swap(Arc::new(ViewCell::new(view)), bytes);
+        let old = self
+            .published
+            .swap_inert(Arc::new(ViewCell::new(view)), bytes);
         let _ = old.retired.set(self.machine.pending());
     }
 }

@@ -17,6 +17,10 @@ pub use iter::Iter;
 use node::Node;
 
 use crate::addr::Span;
+use smallvec::SmallVec;
+
+/// What is put in, most often one or two: a list that needs no block of memory then.
+pub(crate) type Entries<V> = SmallVec<[(Span, V); 2]>;
 
 /// A persistent, ordered map from disjoint [`Span`]s to values. Cloning it is cheap.
 ///

@@ -1,5 +1,6 @@
 //! The memory side of one machine: topology, views, who holds what, under the topology lock.
 
+use crate::commit::Hearers;
 use crate::flat::Views;
 use crate::leaf::Leaf;
 use crate::mapping::PIN;
@@ -8,6 +9,7 @@ use crate::topology::{ByRegion, SpaceKey, Topology};
 use parking_lot::ReentrantMutex;
 use qom::MachineHandle;
 use qom::layer::{Hold, Holder, Pointer, unnamed};
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +42,9 @@ pub(crate) struct Topo {
     /// Open transactions of the thread that has the lock.
     pub(crate) depth: u32,
     /// Holds given up in the open transaction: dropped outside the lock.
-    pub(crate) garbage: Vec<Hold>,
+    pub(crate) garbage: SmallVec<[Hold; 2]>,
+    /// Who is told of commits; none where somebody came or went since the last one.
+    pub(crate) hearers: Option<Arc<Hearers>>,
     pub(crate) view_holder: Holder,
 }
 
@@ -81,7 +85,8 @@ impl MemoryState {
                 next_space: 0,
                 next_listener: 0,
                 depth: 0,
-                garbage: Vec::new(),
+                garbage: SmallVec::new(),
+                hearers: None,
                 view_holder: Holder::named("flat views"),
             })),
             counters: MemoryCounts::default(),

@@ -118,7 +118,7 @@ impl Drop for Session<'_> {
             self.guard.borrow_mut().depth -= 1;
             return;
         }
-        crate::commit::commit(self.state, &self.guard);
+        let published = crate::commit::commit(self.state, &self.guard);
         let garbage = {
             let mut topo = self.guard.borrow_mut();
             topo.depth -= 1;
@@ -126,7 +126,12 @@ impl Drop for Session<'_> {
         };
         // A hold's end at most queues a finalizer and wakes the executor; an embedder's wake function is somebody else's code and
         // must not run under the lock.
-        ReentrantMutexGuard::unlocked(&mut self.guard, || drop(garbage));
+        ReentrantMutexGuard::unlocked(&mut self.guard, || {
+            drop(garbage);
+            if let Some(space) = published {
+                layer::drop_inert(&space.machine);
+            }
+        });
     }
 }
 

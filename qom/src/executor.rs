@@ -4,17 +4,20 @@
 //! The kinds of work take turns, so that none of them starves another. Teardown is run by one thread at a time, also where a
 //! caller of `unparent` does it instead of the executor, and so are finalizers: both in the order in which they were queued.
 
+mod inert;
+
 use crate::context::{self, Place};
 use crate::object::Object;
 use crate::panics;
 use crate::tracker::Token;
 use crate::withdraw::Withdrawal;
+use inert::{Inert, MOMENT};
 use parking_lot::{Condvar, Mutex};
 use qom_grace::Retired;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,6 +62,7 @@ impl Disposal {
 #[derive(Default)]
 struct Queue {
     disposals: VecDeque<Disposal>,
+    inert: Inert,
     finalizers: VecDeque<(Arc<Object>, Token)>,
     teardown: VecDeque<Arc<Withdrawal>>,
     bottom_halves: VecDeque<(Job, Token)>,
@@ -120,6 +124,8 @@ pub(crate) struct Executor {
     queue: Mutex<Queue>,
     changed: Condvar,
     wake: Option<Wake>,
+    /// Whether [`Inert`] has something.
+    inert_lying: AtomicBool,
     wakeups: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
     farewell: Mutex<Option<Job>>,
@@ -131,6 +137,7 @@ impl Executor {
             queue: Mutex::default(),
             changed: Condvar::new(),
             wake,
+            inert_lying: AtomicBool::new(false),
             wakeups: AtomicU64::new(0),
             thread: Mutex::default(),
             farewell: Mutex::default(),
@@ -332,7 +339,14 @@ impl Executor {
                         self.changed.notify_all();
                         return;
                     }
-                    self.changed.wait(&mut queue);
+                    if queue.inert.waiting.is_empty() {
+                        queue.inert.watched = false;
+                        self.changed.wait(&mut queue);
+                    } else {
+                        queue.inert.watched = true;
+                        let passed = self.changed.wait_for(&mut queue, MOMENT).timed_out();
+                        queue.inert.overdue = passed && !queue.inert.waiting.is_empty();
+                    }
                     self.wakeups.fetch_add(1, Ordering::Relaxed);
                 }
             };
@@ -397,6 +411,7 @@ impl Kind {
 impl Queue {
     fn is_empty(&self) -> bool {
         self.disposals.is_empty()
+            && self.inert.waiting.is_empty()
             && self.finalizers.is_empty()
             && self.teardown.is_empty()
             && self.bottom_halves.is_empty()
@@ -420,8 +435,12 @@ impl Queue {
         }
         let work = match kind {
             // All of them: they free memory, and somebody may be waiting for room.
-            Kind::Disposal if self.disposals.is_empty() => return None,
-            Kind::Disposal => Work::Dispose(std::mem::take(&mut self.disposals)),
+            Kind::Disposal if self.disposals.is_empty() && !self.inert.is_due() => return None,
+            Kind::Disposal => {
+                let mut all = std::mem::take(&mut self.disposals);
+                all.extend(self.inert.take());
+                Work::Dispose(all)
+            }
             Kind::Finalizer => {
                 let (object, token) = self.finalizers.pop_front()?;
                 Work::Finalize(object, token)

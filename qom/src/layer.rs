@@ -128,6 +128,12 @@ pub fn weak(object: &Object) -> std::sync::Weak<Object> {
     object.weak()
 }
 
+/// Drops what this machine has retired and no reader sees any more, as far as that runs nobody's code: for a layer that has just retired some
+/// of it ([`Published::swap_inert`](crate::grace::Published::swap_inert)), outside its locks. What it leaves the executor drops.
+pub fn drop_inert(machine: &MachineHandle) {
+    machine.0.executor.drop_inert();
+}
+
 /// Whether two objects belong to one machine.
 pub fn same_machine(a: &Object, b: &Object) -> bool {
     Arc::ptr_eq(a.machine_inner(), b.machine_inner())

@@ -171,6 +171,7 @@ impl MachineInner {
         *self.finalized.lock() += 1;
         // ORDERING: Release: whoever sees it sees what the finalizers did.
         ended.store(true, Ordering::Release);
+        self.relax(1);
         self.one_less();
     }
 

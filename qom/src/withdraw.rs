@@ -107,6 +107,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         let _ = root.last_path.set(name.as_str().into());
         let ticket = Ticket::new(machine, name);
         let (batch, earlier) = subtree(&tree, root);
+        machine.hurry(batch.len());
         for object in &batch {
             let _ = object.counts.mark_withdrawn();
             object.last_path.get_or_init(|| describe(object).into());

@@ -10,22 +10,27 @@ use super::render::Renderer;
 use super::view::Entry;
 use super::{FlatRange, FlatView};
 use crate::addr::Span;
+use crate::span_map::Entries;
 use crate::topology::{Damage, RegionKey, Topology};
+use smallvec::SmallVec;
 
 /// Which ranges of a view went and came. Ranges equal in all fields before and after are in neither.
 #[derive(Clone, Debug)]
 pub struct Difference<V> {
     /// Ranges of the old view that the new one has not, ascending, with their values.
-    pub removed: Vec<(FlatRange, V)>,
+    pub removed: Ranges<V>,
     /// Ranges of the new view that the old one had not, ascending, with their values.
-    pub added: Vec<(FlatRange, V)>,
+    pub added: Ranges<V>,
 }
+
+/// Ranges with their values; a single one, as most often, needs no block of memory.
+pub type Ranges<V> = SmallVec<[(FlatRange, V); 1]>;
 
 impl<V> Default for Difference<V> {
     fn default() -> Self {
         Self {
-            removed: Vec::new(),
-            added: Vec::new(),
+            removed: Ranges::new(),
+            added: Ranges::new(),
         }
     }
 }
@@ -65,14 +70,14 @@ impl<V: Clone> FlatView<V> {
         let mut view = self.clone();
         let mut difference = Difference::default();
         let mut new = renderer.lend();
-        let mut old = Vec::new();
+        let mut old: SmallVec<[_; 4]> = SmallVec::new();
         self.for_each_group(damage.spans(), |hull, windows| {
             new.clear();
             self.render_group(renderer, topology, root, hull, windows, &mut new);
             old.clear();
             old.extend(self.map.range(hull));
             if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
-                view.map = view.map.splice(span, entries);
+                view.map = view.map.spliced(span, entries);
             }
         });
         renderer.give_back(new);
@@ -196,7 +201,7 @@ fn missing<V: Clone>(
     other: &FlatView<V>,
     near: Span,
     seen: &mut Option<u64>,
-    found: &mut Vec<(FlatRange, V)>,
+    found: &mut Ranges<V>,
 ) {
     for (range, value) in one.range(near) {
         if *seen >= Some(range.span.first()) {
@@ -213,7 +218,7 @@ fn missing<V: Clone>(
 }
 
 /// A part of a map, and what is to be there instead.
-type Splice<V> = (Span, Vec<(Span, Entry<V>)>);
+type Splice<V> = (Span, Entries<Entry<V>>);
 
 /// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
 /// `None` where they are equal.
@@ -239,7 +244,7 @@ fn compare<V: Clone>(
         .chain(new.iter().map(|range| range.span));
     let span = spans.reduce(Span::hull)?;
 
-    let mut entries = Vec::with_capacity(new.len());
+    let mut entries = Entries::with_capacity(new.len());
     let mut olds = old
         .iter()
         .map(|&(span, entry)| (entry.range(span), entry))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::render::Renderer;
 use super::{Difference, FlatRange, FlatView};
 use crate::topology::{Damage, Pending, RegionKey, SpaceKey, Topology};
+use smallvec::SmallVec;
 
 /// The current view of each address space.
 ///
@@ -96,11 +97,24 @@ impl<V: Clone> Views<V> {
         &mut self,
         topology: &Topology,
         pending: Pending,
-        mut value: impl FnMut(&FlatRange) -> V,
+        value: impl FnMut(&FlatRange) -> V,
     ) -> Vec<SpaceChange<V>> {
         let mut changes = Vec::new();
+        self.commit_each(topology, pending, value, |change| changes.push(change));
+        changes.sort_unstable_by_key(|change| change.space);
+        changes
+    }
+
+    /// [`commit`](Self::commit), with the changes as they come, in no order, and no block of memory where one view changes.
+    pub(crate) fn commit_each(
+        &mut self,
+        topology: &Topology,
+        pending: Pending,
+        mut value: impl FnMut(&FlatRange) -> V,
+        mut changed: impl FnMut(SpaceChange<V>),
+    ) {
         let (roots, spaces) = pending.into_parts();
-        let mut affected = Vec::new();
+        let mut affected: SmallVec<[Affected; 1]> = SmallVec::new();
         for (root, mut damage) in roots {
             let Some(node) = topology.get(root) else {
                 continue;
@@ -132,14 +146,12 @@ impl<V: Clone> Views<V> {
                 damage: Damage::all(),
             });
         }
-        let mut reached: Vec<SpaceKey> = affected.iter().map(|one| one.space).collect();
+        let mut reached: SmallVec<[SpaceKey; 8]> = affected.iter().map(|one| one.space).collect();
         reached.sort_unstable();
         affected.sort_unstable_by_key(|one| (one.view_root, one.space));
         for group in affected.chunk_by_mut(|one, next| one.view_root == next.view_root) {
-            self.commit_group(topology, group, &reached, &mut value, &mut changes);
+            self.commit_group(topology, group, &reached, &mut value, &mut changed);
         }
-        changes.sort_unstable_by_key(|change| change.space);
-        changes
     }
 
     fn commit_group(
@@ -148,7 +160,7 @@ impl<V: Clone> Views<V> {
         group: &mut [Affected],
         reached: &[SpaceKey],
         value: &mut impl FnMut(&FlatRange) -> V,
-        changes: &mut Vec<SpaceChange<V>>,
+        changed: &mut impl FnMut(SpaceChange<V>),
     ) {
         let Some(view_root) = group.first().map(|one| one.view_root) else {
             return;
@@ -176,7 +188,7 @@ impl<V: Clone> Views<V> {
                 Some((base, difference)) if base.is_same(&old) => Arc::clone(difference),
                 _ => Arc::new(old.difference(&new, damage)),
             };
-            changes.push(SpaceChange {
+            changed(SpaceChange {
                 space: *space,
                 old,
                 new: new.clone(),

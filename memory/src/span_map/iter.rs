@@ -2,6 +2,7 @@
 
 use super::node::{Leaf, Node};
 use crate::addr::Span;
+use smallvec::SmallVec;
 
 /// Spans and their values, ascending. Made by [`SpanMap::iter`](super::SpanMap::iter) and
 /// [`SpanMap::range`](super::SpanMap::range).
@@ -32,16 +33,10 @@ impl<'a, V> Iterator for Iter<'a, V> {
     }
 }
 
-/// How many nodes there can be above a leaf: at eight children a node, more than memory
-/// holds.
-const HEIGHT: usize = 16;
-
 /// A place in a map: an entry, or the end.
 pub(super) struct Cursor<'a, V> {
-    /// The nodes above the leaf and the index of the child taken in each, the root first: so many of
-    /// them as `depth` says.
-    path: [Option<(&'a Node<V>, usize)>; HEIGHT],
-    depth: usize,
+    /// The nodes above the leaf and the index of the child taken in each, the root first. Four levels are some hundred thousand entries.
+    path: SmallVec<[(&'a Node<V>, usize); 4]>,
     leaf: Option<(&'a Node<V>, &'a Leaf<V>, usize)>,
 }
 
@@ -49,8 +44,7 @@ impl<'a, V> Cursor<'a, V> {
     /// At the first entry that does not end before `addr`.
     pub(super) fn at(root: Option<&'a Node<V>>, addr: u64) -> Self {
         let mut this = Self {
-            path: [None; HEIGHT],
-            depth: 0,
+            path: SmallVec::new(),
             leaf: None,
         };
         if let Some(root) = root {
@@ -100,8 +94,7 @@ impl<'a, V> Cursor<'a, V> {
     }
 
     fn push(&mut self, node: &'a Node<V>, at: usize) {
-        self.path[self.depth] = Some((node, at));
-        self.depth += 1;
+        self.path.push((node, at));
     }
 
     fn next_leaf(&mut self) {
@@ -111,10 +104,8 @@ impl<'a, V> Cursor<'a, V> {
 
     /// Goes on behind the last child taken.
     fn climb(&mut self) {
-        while let Some(depth) = self.depth.checked_sub(1) {
-            self.depth = depth;
-            if let Some((node, at)) = self.path[depth]
-                && let Node::Branch(branch) = node
+        while let Some((node, at)) = self.path.pop() {
+            if let Node::Branch(branch) = node
                 && let Some(child) = branch.child(at + 1)
             {
                 self.push(node, at + 1);
@@ -131,21 +122,17 @@ impl<'a, V> Cursor<'a, V> {
             .filter(|&(_, _, at)| at == 0)
             .map(|(node, ..)| node);
         let mut inside = leaf.is_some();
-        let above = self.path[..self.depth]
-            .iter()
-            .rev()
-            .map_while(move |taken| {
-                let (node, at) = (*taken)?;
-                inside = inside && at == 0;
-                inside.then_some(node)
-            });
+        let above = self.path.iter().rev().map_while(move |&(node, at)| {
+            inside = inside && at == 0;
+            inside.then_some(node)
+        });
         leaf.into_iter().chain(above)
     }
 
     /// Steps over the node that is `height` levels above the leaf.
     pub(super) fn skip(&mut self, height: usize) {
         self.leaf = None;
-        self.depth = self.depth.saturating_sub(height);
+        self.path.truncate(self.path.len().saturating_sub(height));
         self.climb();
     }
 }

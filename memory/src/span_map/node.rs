@@ -3,6 +3,7 @@
 use std::array;
 use std::sync::Arc;
 
+use super::Entries;
 use super::keys::Keys;
 use crate::addr::Span;
 
@@ -106,18 +107,20 @@ impl<V> Leaf<V> {
 
 impl<V: Clone> Leaf<V> {
     /// The leaf with the entries from `begin` up to `end` replaced by these; at most [`LEAF`] in all.
-    pub(super) fn spliced(&self, begin: usize, end: usize, entries: Vec<(Span, V)>) -> Arc<Self> {
+    pub(super) fn spliced(&self, begin: usize, end: usize, entries: Entries<V>) -> Arc<Self> {
+        let mut slots = self.slots.clone();
         let behind = begin + entries.len();
-        let mut entries = entries.into_iter();
-        Self::of(array::from_fn(|at| {
-            if at < begin {
-                self.slots[at].clone()
-            } else if at < behind {
-                entries.next()
-            } else {
-                self.slots.get(at - behind + end)?.clone()
+        match behind.checked_sub(end) {
+            Some(more) => slots[end..].rotate_right(more),
+            None => {
+                slots[behind..end].fill(None);
+                slots[behind..].rotate_left(end - behind);
             }
-        }))
+        }
+        for (slot, entry) in slots[begin..].iter_mut().zip(entries) {
+            *slot = Some(entry);
+        }
+        Self::of(slots)
     }
 }
 
@@ -147,16 +150,11 @@ impl<V> Branch<V> {
         } else {
             self.keys.with(at, node.first(), self.len)
         };
-        let mut node = Some(node);
+        let mut children = self.children.clone();
+        children[at] = Some(node);
         Arc::new(Self {
             keys,
-            children: array::from_fn(|each| {
-                if each == at {
-                    node.take()
-                } else {
-                    self.children[each].clone()
-                }
-            }),
+            children,
             len: self.len,
             spans,
         })

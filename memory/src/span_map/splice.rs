@@ -1,7 +1,7 @@
 //! Building maps: from nothing, and from another map with a part replaced.
 
-use super::SpanMap;
 use super::node::{BRANCH, Branch, LEAF, Leaf, Node};
+use super::{Entries, SpanMap};
 use crate::addr::Span;
 
 impl<V> SpanMap<V> {
@@ -44,7 +44,11 @@ impl<V: Clone> SpanMap<V> {
     /// Where the replacement does not ascend, overlaps itself, or overlaps an entry that stays.
     #[must_use]
     pub fn splice(&self, span: Span, replacement: impl IntoIterator<Item = (Span, V)>) -> Self {
-        let entries: Vec<_> = replacement.into_iter().collect();
+        self.spliced(span, replacement.into_iter().collect())
+    }
+
+    /// The same, with a list that is there already.
+    pub(crate) fn spliced(&self, span: Span, entries: Entries<V>) -> Self {
         check(&entries);
         let Some(root) = &self.root else {
             return Self::from_nodes(leaves(entries));
@@ -111,7 +115,7 @@ impl<V> Nodes<V> {
 }
 
 /// The node with the entries that overlap `span` replaced, as nodes of its height.
-fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Nodes<V> {
+fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Entries<V>) -> Nodes<V> {
     match node {
         Node::Leaf(leaf) => {
             let begin = leaf.first_reaching(span.first());
@@ -154,7 +158,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Vec<(Span, V)>) -> Nod
             if right > left
                 && let Some(child) = branch.child(right)
             {
-                replace(child, span, Vec::new()).append_to(&mut nodes);
+                replace(child, span, Entries::new()).append_to(&mut nodes);
             }
             let to = nodes.len();
             nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));
@@ -185,7 +189,7 @@ fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
                 (0..leaf.len())
                     .filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
             });
-            leaves(entries.collect())
+            leaves(entries.collect::<Vec<_>>())
         }
         (Node::Branch(left), Node::Branch(right)) => {
             let mut nodes: Vec<_> = [left, right]
@@ -203,7 +207,9 @@ fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
 }
 
 /// The entries as leaves of equal width, as few as possible.
-fn leaves<V>(entries: Vec<(Span, V)>) -> Vec<Node<V>> {
+fn leaves<V>(
+    entries: impl IntoIterator<IntoIter: ExactSizeIterator<Item = (Span, V)>>,
+) -> Vec<Node<V>> {
     evenly(entries, LEAF, |part| Node::Leaf(Leaf::new(part)))
 }
 
@@ -213,14 +219,14 @@ fn branches<V>(nodes: Vec<Node<V>>) -> Vec<Node<V>> {
 }
 
 /// As few nodes as possible over the items, each of as many as the others, at most `most`.
-fn evenly<T, N>(
-    items: Vec<T>,
+fn evenly<I: ExactSizeIterator, N>(
+    items: impl IntoIterator<IntoIter = I>,
     most: usize,
-    mut node: impl FnMut(std::iter::Take<&mut std::vec::IntoIter<T>>) -> N,
+    mut node: impl FnMut(std::iter::Take<&mut I>) -> N,
 ) -> Vec<N> {
+    let mut items = items.into_iter();
     let len = items.len();
     let parts = len.div_ceil(most);
-    let mut items = items.into_iter();
     (0..parts)
         .map(|part| {
             node(

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{Kind, RegionKey, SpaceKey, Topology};
 use crate::addr::Span;
+use smallvec::{SmallVec, smallvec};
 
 /// Addresses that may look different now: a set of spans.
 #[derive(Clone, Debug, Default)]
 pub struct Damage {
-    spans: Vec<Span>,
+    spans: SmallVec<[Span; 2]>,
     /// How many spans were left when they were last put in order.
     ordered: usize,
 }
@@ -17,7 +18,7 @@ impl Damage {
     /// Every address.
     pub fn all() -> Self {
         Self {
-            spans: vec![Span::ALL],
+            spans: smallvec![Span::ALL],
             ordered: 1,
         }
     }
@@ -66,7 +67,7 @@ impl Damage {
 pub struct Pending {
     pub(super) changes: u64,
     /// Ascending by root. A list, as there are few, and most often one.
-    roots: Vec<(RegionKey, Damage)>,
+    roots: SmallVec<[(RegionKey, Damage); 1]>,
     pub(super) spaces: BTreeSet<SpaceKey>,
 }
 
@@ -116,11 +117,16 @@ impl Pending {
 
     /// Forgets the damage of a root that shows nothing any more.
     pub(super) fn forget_root(&mut self, root: RegionKey) {
-        self.roots.retain(|&(key, _)| key != root);
+        self.roots.retain(|(key, _)| *key != root);
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<(RegionKey, Damage)>, BTreeSet<SpaceKey>) {
-        (self.roots, self.spaces)
+    pub(crate) fn into_parts(
+        self,
+    ) -> (
+        impl Iterator<Item = (RegionKey, Damage)>,
+        BTreeSet<SpaceKey>,
+    ) {
+        (self.roots.into_iter(), self.spaces)
     }
 }
 
@@ -137,7 +143,7 @@ impl Topology {
             return;
         };
         // The common way up is one container after the other; only aliases fork it.
-        let mut forks = Vec::new();
+        let mut forks: SmallVec<[_; 8]> = SmallVec::new();
         let mut next = Some((region, extent));
         while let Some((key, span)) = next {
             next = None;
@@ -179,7 +185,7 @@ impl Topology {
         if self.node(container).children.enabled > 1 {
             return;
         }
-        let mut forks = Vec::new();
+        let mut forks: SmallVec<[_; 8]> = SmallVec::new();
         let mut next = Some(container);
         while let Some(key) = next {
             let node = self.node(key);

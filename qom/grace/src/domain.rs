@@ -32,6 +32,9 @@ pub struct DomainConfig {
     /// How long the reclaimer looks without sleeping: at readers it waits for, and for more work after it has done
     /// some. Default: 50 µs, which covers most read sections and bursts, and is of the order of one thread wake-up.
     pub spin: Duration,
+    /// How long it is at least from the begin of one grace period to that of the next where all that waits is inert
+    /// ([`Retired::is_inert`]) and nobody is in a hurry ([`Domain::hurry`]). Default: 100 µs.
+    pub pace: Duration,
     /// How many bytes may be retired and not disposed of before [`Domain::make_room`] waits. Default: 256 MiB.
     pub retired_bytes_limit: u64,
     /// How long [`Domain::make_room`] waits at most. Default: 1 s.
@@ -46,6 +49,7 @@ impl Default for DomainConfig {
         Self {
             name: String::from("domain"),
             spin: Duration::from_micros(50),
+            pace: Duration::from_micros(100),
             retired_bytes_limit: 256 << 20,
             limit_wait: Duration::from_secs(1),
             engine: None,
@@ -124,6 +128,10 @@ impl Inner {
         self.config.spin
     }
 
+    pub(crate) fn pace(&self) -> Duration {
+        self.config.pace
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         // ORDERING: pairs with the release of the last handle: the sections that borrowed a handle have ended.
         self.closed.load(Ordering::Acquire)
@@ -138,6 +146,17 @@ impl Inner {
             .push(self, Retired::value(&self.account, bytes, what, item));
     }
 
+    pub(crate) fn retire_count(
+        self: &Arc<Self>,
+        bytes: u64,
+        what: &'static str,
+        item: Arc<dyn Send + Sync>,
+        inert: bool,
+    ) {
+        let item = Retired::count(&self.account, bytes, what, item, inert);
+        self.reclaimer.push(self, item);
+    }
+
     /// Waits, for as long as the configuration says, until no more is retired than it allows. Whether it came to be.
     pub(crate) fn wait_for_room(&self) -> bool {
         let limit = self.config.retired_bytes_limit;
@@ -145,10 +164,14 @@ impl Inner {
             return true;
         }
         // The reclaimer would wait for itself.
-        !self.reclaimer.is_current()
-            && self
-                .account
-                .wait_until(limit, Instant::now() + self.config.limit_wait)
+        if self.reclaimer.is_current() {
+            return false;
+        }
+        self.reclaimer.hurry(1);
+        let until = Instant::now() + self.config.limit_wait;
+        let enough = self.account.wait_until(limit, until);
+        self.reclaimer.relax(1);
+        enough
     }
 
     /// The oldest section. That of `mine` only if there is no other.
@@ -335,6 +358,17 @@ impl Domain {
                 source,
             }),
         }
+    }
+
+    /// So many more wait for what is retired, or will be: grace periods follow each other without rest ([`DomainConfig::pace`]) until
+    /// [`relax`](Self::relax) has been called for as many. Any thread.
+    pub fn hurry(&self, more: usize) {
+        self.0.reclaimer.hurry(more);
+    }
+
+    /// So many of those who were in a [hurry](Self::hurry) wait no more.
+    pub fn relax(&self, fewer: usize) {
+        self.0.reclaimer.relax(fewer);
     }
 
     /// Bounds what is retired: to be called by whoever is about to retire more. Nothing happens as long as the retired bytes

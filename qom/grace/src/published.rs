@@ -130,16 +130,28 @@ impl<T: Send + Sync + 'static> Published<T> {
     /// Any thread may call it, also in a read section; callers that build the new value from the old one bring their own lock.
     pub fn store(&self, value: Arc<T>, bytes: u64) {
         let old = self.replace(value);
-        self.domain.retire(bytes, "published value", Box::new(old));
+        self.retire(bytes, old, false);
     }
 
     /// Like [`store`](Self::store), and also gives the caller a count of its own on the value shown before. Readers may still be looking
     /// at it, and it is not dropped before the caller has dropped that count too.
     pub fn swap(&self, value: Arc<T>, bytes: u64) -> Arc<T> {
         let old = self.replace(value);
-        self.domain
-            .retire(bytes, "published value", Box::new(Arc::clone(&old)));
+        self.retire(bytes, Arc::clone(&old), false);
         old
+    }
+
+    /// Like [`swap`](Self::swap), where dropping a value runs nobody's code but the library's, takes no lock that a caller may have, and may be done
+    /// by any thread: the sink can tell ([`Retired::is_inert`](crate::Retired::is_inert)).
+    pub fn swap_inert(&self, value: Arc<T>, bytes: u64) -> Arc<T> {
+        let old = self.replace(value);
+        self.retire(bytes, Arc::clone(&old), true);
+        old
+    }
+
+    fn retire(&self, bytes: u64, old: Arc<T>, inert: bool) {
+        self.domain
+            .retire_count(bytes, "published value", old, inert);
     }
 
     fn replace(&self, value: Arc<T>) -> Arc<T> {

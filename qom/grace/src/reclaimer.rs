@@ -7,6 +7,10 @@
 //! The thread is started by the first who retires something or waits, and ends when the domain is shut down or its last
 //! handle is gone and nothing is left to hand on.
 //!
+//! Where all that waits is inert ([`Retired::is_inert`]) and nobody is in a hurry ([`Domain::hurry`](crate::Domain::hurry)), grace periods begin at least
+//! [`DomainConfig::pace`](crate::DomainConfig::pace) apart, and it sleeps in between: the barrier at the begin of each interrupts every processor that runs
+//! a thread of the process, which costs those that replace one view after the other more than the replacing.
+//!
 //! How it waits: it looks at the readers without pause for [`DomainConfig::spin`](crate::DomainConfig::spin), giving way to other threads; then it sleeps
 //! between looks, each time for a quarter of what it has waited, at least 50 µs, at most 20 ms. So a grace period ends at most a quarter later
 //! than its last reader, and a reader that never leaves costs fifty looks a second.
@@ -47,8 +51,16 @@ struct State {
     asked: u64,
     /// How much of `asked` has been handed on.
     handed: u64,
+    /// Whether something is queued that is not inert, or somebody waits for what is.
+    pressing: bool,
+    /// How many are in a hurry.
+    hurried: usize,
+    /// When the last grace period began.
+    begun: Option<Instant>,
     running: bool,
     asleep: bool,
+    /// It sleeps until the next grace period may begin.
+    pacing: bool,
     stop: bool,
     /// The grace period under way: since when, and the clock value readers have to reach.
     grace: Option<(Instant, u64)>,
@@ -92,8 +104,12 @@ impl Reclaimer {
                 queue: VecDeque::new(),
                 asked: 0,
                 handed: 0,
+                pressing: false,
+                hurried: 0,
+                begun: None,
                 running: false,
                 asleep: false,
+                pacing: false,
                 stop: false,
                 grace: None,
                 thread: None,
@@ -114,6 +130,7 @@ impl Reclaimer {
     /// Queues something, and sees to it that the reclaimer works.
     pub(crate) fn push(&self, inner: &Arc<Inner>, item: Retired) {
         let mut state = self.lock();
+        state.pressing |= !item.is_inert();
         state.queue.push_back(item);
         self.ask(&mut state);
         if let Err(error) = self.start(inner, &mut state) {
@@ -126,6 +143,7 @@ impl Reclaimer {
         let begun = Instant::now();
         let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
         let mut state = self.lock();
+        state.pressing = true;
         self.ask(&mut state);
         let target = state.asked;
         self.start(inner, &mut state)?;
@@ -146,6 +164,22 @@ impl Reclaimer {
             }
         }
         Ok(Waited::Done)
+    }
+
+    /// So many more are in a hurry.
+    pub(crate) fn hurry(&self, more: usize) {
+        let mut state = self.lock();
+        state.hurried += more;
+        if state.pacing {
+            self.work.notify_one();
+        }
+    }
+
+    /// So many fewer are.
+    pub(crate) fn relax(&self, fewer: usize) {
+        let mut state = self.lock();
+        debug_assert!(state.hurried >= fewer);
+        state.hurried = state.hurried.saturating_sub(fewer);
     }
 
     /// Tells the thread to end once nothing is left. It is started again when something is retired later.
@@ -204,12 +238,13 @@ impl Reclaimer {
             state.thread_id = None;
             state.running = false;
             state.asleep = false;
+            state.pacing = false;
             state.grace = None;
             state.generation = fork::generation();
             inner.registry().disinherit();
         }
         if state.running {
-            if state.asleep {
+            if state.asleep || state.pacing && state.is_pressed() {
                 self.work.notify_one();
             }
             return Ok(());
@@ -230,7 +265,15 @@ impl Reclaimer {
         let mut state = self.lock();
         loop {
             if state.asked != state.handed {
-                return Some((state.queue.drain(..).collect(), state.asked));
+                let rest = state.rest(inner);
+                if rest.is_zero() {
+                    state.pressing = false;
+                    return Some((state.queue.drain(..).collect(), state.asked));
+                }
+                state.pacing = true;
+                state = self.work.wait_for(state, rest);
+                state.pacing = false;
+                continue;
             }
             if state.stop || inner.is_closed() {
                 state.running = false;
@@ -258,6 +301,7 @@ impl Reclaimer {
     /// Lets one grace period pass. A domain that is closed has no readers.
     fn grace(&self, inner: &Inner) {
         let begun = Instant::now();
+        self.lock().begun = Some(begun);
         let mut passage = loop {
             if inner.is_closed() {
                 return;
@@ -292,6 +336,22 @@ impl Reclaimer {
         self.counts
             .longest_nanos
             .fetch_max(nanos, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn is_pressed(&self) -> bool {
+        self.pressing || self.hurried > 0 || self.stop
+    }
+
+    /// How long the next grace period is to wait for its begin.
+    fn rest(&self, inner: &Inner) -> Duration {
+        match self.begun {
+            Some(begun) if !self.is_pressed() && !inner.is_closed() => {
+                inner.pace().saturating_sub(begun.elapsed())
+            }
+            _ => Duration::ZERO,
+        }
     }
 }
 

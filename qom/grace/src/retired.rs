@@ -72,7 +72,19 @@ impl Account {
 /// What is to happen after the grace period.
 enum Payload {
     Drop(Box<dyn Send>),
+    /// A count on a value that others may have, too: in no block of memory of its own.
+    Release(Arc<dyn Send + Sync>),
     Call(Box<dyn FnOnce() + Send>),
+}
+
+impl Payload {
+    fn dispose(self) {
+        match self {
+            Self::Drop(item) => drop(item),
+            Self::Release(item) => drop(item),
+            Self::Call(f) => f(),
+        }
+    }
 }
 
 /// Something that was retired: a value to drop or a function to call, once no reader can see it any more.
@@ -82,6 +94,7 @@ pub struct Retired {
     payload: Option<Payload>,
     bytes: u64,
     what: &'static str,
+    inert: bool,
     account: Arc<Account>,
 }
 
@@ -93,6 +106,18 @@ impl Retired {
         item: Box<dyn Send>,
     ) -> Self {
         Self::new(account, bytes, what, Payload::Drop(item))
+    }
+
+    pub(crate) fn count(
+        account: &Arc<Account>,
+        bytes: u64,
+        what: &'static str,
+        item: Arc<dyn Send + Sync>,
+        inert: bool,
+    ) -> Self {
+        let mut this = Self::new(account, bytes, what, Payload::Release(item));
+        this.inert = inert;
+        this
     }
 
     pub(crate) fn call(
@@ -110,6 +135,7 @@ impl Retired {
             payload: Some(payload),
             bytes,
             what,
+            inert: false,
             account: Arc::clone(account),
         }
     }
@@ -119,16 +145,20 @@ impl Retired {
     /// # Panics
     /// If the value's `Drop` or the function panics. The bytes are given back all the same.
     pub fn run(mut self) {
-        match self.payload.take() {
-            Some(Payload::Drop(item)) => drop(item),
-            Some(Payload::Call(f)) => f(),
-            None => {}
+        if let Some(payload) = self.payload.take() {
+            payload.dispose();
         }
     }
 
     /// How many bytes it was said to hold when it was retired.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether disposing of it runs nobody's code, so that any thread may do it anywhere; see
+    /// [`Published::swap_inert`](crate::Published::swap_inert).
+    pub fn is_inert(&self) -> bool {
+        self.inert
     }
 
     /// What it was called when it was retired.
@@ -141,10 +171,7 @@ impl Drop for Retired {
     fn drop(&mut self) {
         if let Some(payload) = self.payload.take() {
             // A panic must not leave here: this may run while a batch is being dropped after another panic.
-            let outcome = catch_unwind(AssertUnwindSafe(|| match payload {
-                Payload::Drop(item) => drop(item),
-                Payload::Call(f) => f(),
-            }));
+            let outcome = catch_unwind(AssertUnwindSafe(|| payload.dispose()));
             if outcome.is_err() {
                 tracing::error!(what = self.what, "disposing of a retired item panicked");
             }

@@ -6,9 +6,12 @@ use crate::executor::{Disposal, Executor, Wake};
 use crate::tracker::Tracker;
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
-use qom_grace::{Domain, DomainConfig};
+use qom_grace::{Domain, DomainConfig, Retired};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
+
+/// What is bigger is dropped on the executor whatever it is: it would hold up whoever retires the next thing.
+const MOST_INERT_BYTES: u64 = 64 << 10;
 
 /// How a machine is set up. Made by [`Machine::builder`].
 ///
@@ -78,8 +81,15 @@ impl MachineBuilder {
         let tracker = Tracker::default();
         let sink = {
             let (executor, tracker) = (executor.clone(), tracker.clone());
-            Arc::new(move |retired| {
-                executor.push_disposal(Disposal::Retired(retired, tracker.token()));
+            Arc::new(move |retired: Vec<Retired>| {
+                let is_small = |item: &Retired| item.bytes() <= MOST_INERT_BYTES;
+                let inert = retired.iter().all(|item| item.is_inert() && is_small(item));
+                let disposal = Disposal::Retired(retired, tracker.token());
+                if inert {
+                    executor.push_inert(disposal);
+                } else {
+                    executor.push_disposal(disposal);
+                }
             })
         };
         let inner = Arc::new(MachineInner {

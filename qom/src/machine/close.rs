@@ -1,6 +1,6 @@
 //! The machine as a value, and its end: closing it and waiting, or dropping it.
 
-use super::wait::{Help, deadline};
+use super::wait::{Help, Hurry, deadline};
 use super::{MachineBuilder, MachineHandle, MachineInner};
 use crate::container::Container;
 use crate::error::WaitError;
@@ -112,6 +112,7 @@ impl Machine {
             });
             done()
         };
+        let _hurry = Hurry::begin(inner);
         ticket.wait_until(inner, deadline, Help::IfEmbedded);
         if !ticket.is_done() {
             return Err(timed_out(inner.busy_with()));

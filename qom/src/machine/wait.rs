@@ -25,6 +25,22 @@ pub(crate) fn deadline(start: Instant, timeout: Duration) -> Option<Instant> {
     start.checked_add(timeout)
 }
 
+/// Somebody waits for all that is retired: nothing is left lying, and no grace period waits, until it is dropped.
+pub(super) struct Hurry<'a>(&'a MachineInner);
+
+impl<'a> Hurry<'a> {
+    pub(super) fn begin(machine: &'a MachineInner) -> Self {
+        machine.hurry(1);
+        Self(machine)
+    }
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.relax(1);
+    }
+}
+
 /// How long a waiting thread sleeps at most: work that only it can do may come up meanwhile.
 const SLICE: Duration = Duration::from_millis(5);
 
@@ -39,6 +55,18 @@ pub(super) fn grace_holder(error: &GraceError) -> String {
 }
 
 impl MachineInner {
+    /// So many more wait for what is retired, or will be: objects that are withdrawn and not finalized, and threads.
+    pub(crate) fn hurry(&self, more: usize) {
+        self.domain.hurry(more);
+        self.executor.hurry(more);
+    }
+
+    /// So many fewer do.
+    pub(crate) fn relax(&self, fewer: usize) {
+        self.domain.relax(fewer);
+        self.executor.relax(fewer);
+    }
+
     /// Where this thread stands, if it may not wait there.
     pub(crate) fn waiting_forbidden(&self) -> Option<Place> {
         if self.domain.is_entered() {
@@ -112,6 +140,7 @@ impl MachineHandle {
                 return Err(timed_out(grace_holder(&error)));
             }
         }
+        let _hurry = Hurry::begin(&self.0);
         let generation = self.0.tracker.next_generation();
         let drained = || self.0.tracker.is_drained(generation);
         self.0
