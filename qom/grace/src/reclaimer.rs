@@ -45,6 +45,16 @@ pub(crate) struct Reclaimer {
     counts: Counts,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It works, or is about to look.
+    Awake,
+    /// Nothing is to be done.
+    Idle,
+    /// Until the next grace period may begin.
+    Resting,
+}
+
 struct State {
     queue: VecDeque<Retired>,
     /// How many times something was retired or waited for.
@@ -58,9 +68,7 @@ struct State {
     /// When the last grace period began.
     begun: Option<Instant>,
     running: bool,
-    asleep: bool,
-    /// It sleeps until the next grace period may begin.
-    pacing: bool,
+    sleep: Sleep,
     stop: bool,
     /// The grace period under way: since when, and the clock value readers have to reach.
     grace: Option<(Instant, u64)>,
@@ -108,8 +116,7 @@ impl Reclaimer {
                 hurried: 0,
                 begun: None,
                 running: false,
-                asleep: false,
-                pacing: false,
+                sleep: Sleep::Awake,
                 stop: false,
                 grace: None,
                 thread: None,
@@ -170,7 +177,7 @@ impl Reclaimer {
     pub(crate) fn hurry(&self, more: usize) {
         let mut state = self.lock();
         state.hurried += more;
-        if state.pacing {
+        if state.sleep == Sleep::Resting {
             self.work.notify_one();
         }
     }
@@ -237,14 +244,13 @@ impl Reclaimer {
             std::mem::forget(state.thread.take());
             state.thread_id = None;
             state.running = false;
-            state.asleep = false;
-            state.pacing = false;
+            state.sleep = Sleep::Awake;
             state.grace = None;
             state.generation = fork::generation();
             inner.registry().disinherit();
         }
         if state.running {
-            if state.asleep || state.pacing && state.is_pressed() {
+            if state.is_to_be_woken() {
                 self.work.notify_one();
             }
             return Ok(());
@@ -270,9 +276,9 @@ impl Reclaimer {
                     state.pressing = false;
                     return Some((state.queue.drain(..).collect(), state.asked));
                 }
-                state.pacing = true;
+                state.sleep = Sleep::Resting;
                 state = self.work.wait_for(state, rest);
-                state.pacing = false;
+                state.sleep = Sleep::Awake;
                 continue;
             }
             if state.stop || inner.is_closed() {
@@ -280,9 +286,9 @@ impl Reclaimer {
                 state.thread_id = None;
                 return None;
             }
-            state.asleep = true;
+            state.sleep = Sleep::Idle;
             state = self.work.wait(state);
-            state.asleep = false;
+            state.sleep = Sleep::Awake;
             self.counts.wakeups.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -340,6 +346,14 @@ impl Reclaimer {
 }
 
 impl State {
+    fn is_to_be_woken(&self) -> bool {
+        match self.sleep {
+            Sleep::Awake => false,
+            Sleep::Idle => true,
+            Sleep::Resting => self.is_pressed(),
+        }
+    }
+
     fn is_pressed(&self) -> bool {
         self.pressing || self.hurried > 0 || self.stop
     }

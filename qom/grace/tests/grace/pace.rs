@@ -16,7 +16,7 @@ impl Drop for Counted {
 /// A domain that rests for ever, with one grace period behind it; a cell; and how many of its values have been dropped.
 fn resting() -> (Domain, Published<Counted>, Arc<AtomicUsize>) {
     let config = DomainConfig {
-        pace: Duration::from_secs(3600),
+        pace: Duration::from_hours(1),
         retired_bytes_limit: 100,
         limit_wait: Duration::from_secs(10),
         ..DomainConfig::default()
