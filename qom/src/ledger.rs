@@ -12,6 +12,7 @@ pub use graph::{Graph, GraphEdge, GraphNode, NodeKind};
 
 use crate::object::Object;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::num::NonZeroU32;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
@@ -102,10 +103,26 @@ impl EdgeId {
 #[derive(Debug, Default)]
 pub(crate) struct Edges(Mutex<EdgeList>);
 
+/// Most objects have one edge or two at a time.
 #[derive(Debug, Default)]
 struct EdgeList {
-    slots: Vec<Option<Edge>>,
-    free: Vec<EdgeId>,
+    slots: SmallVec<[Slot; 2]>,
+    free: Option<EdgeId>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Taken(Edge),
+    /// And the next free one.
+    Free(Option<EdgeId>),
+}
+
+impl EdgeList {
+    fn take(&mut self, id: EdgeId) -> Option<Slot> {
+        let slot = self.slots.get_mut(id.index())?;
+        matches!(slot, Slot::Taken(_))
+            .then(|| std::mem::replace(slot, Slot::Free(self.free.replace(id))))
+    }
 }
 
 impl Edges {
@@ -115,32 +132,34 @@ impl Edges {
         holder: Holder,
         place: Option<&'static Location<'static>>,
     ) -> EdgeId {
-        let edge = Some(Edge {
+        let edge = Slot::Taken(Edge {
             reason,
             holder,
             place,
         });
         let mut list = self.0.lock();
-        if let Some(id) = list.free.pop() {
-            list.slots[id.index()] = edge;
-            return id;
+        let Some(id) = list.free else {
+            list.slots.push(edge);
+            return EdgeId::at(list.slots.len() - 1);
+        };
+        if let Slot::Free(next) = std::mem::replace(&mut list.slots[id.index()], edge) {
+            list.free = next;
         }
-        list.slots.push(edge);
-        EdgeId::at(list.slots.len() - 1)
+        id
     }
 
     pub(crate) fn remove(&self, id: EdgeId) {
-        let mut list = self.0.lock();
-        let gone = list.slots.get_mut(id.index()).and_then(Option::take);
-        if gone.is_some() {
-            list.free.push(id);
-        }
-        drop(list);
+        let gone = self.0.lock().take(id);
         // Outside the lock: the holder's weak pointer may be the last thing that keeps its block of memory.
         drop(gone);
     }
 
     pub(crate) fn all(&self) -> Vec<Edge> {
-        self.0.lock().slots.iter().flatten().cloned().collect()
+        let list = self.0.lock();
+        let taken = list.slots.iter().filter_map(|slot| match slot {
+            Slot::Taken(edge) => Some(edge.clone()),
+            Slot::Free(_) => None,
+        });
+        taken.collect()
     }
 }

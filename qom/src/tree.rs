@@ -8,7 +8,9 @@ use crate::error::{Gone, TreeError};
 use crate::hold::Hold;
 use crate::object::Object;
 use crate::opened::{Handle, HandleId};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// An object's place in the arena. Places are used again; the stamp tells a new tenant from the one that a stale pointer means.
@@ -18,16 +20,20 @@ pub(crate) struct TreeKey {
     stamp: u64,
 }
 
+/// By name. Names come from device models and users, not from a guest, and each map has a seed of its own.
+type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// What one object has in the tree.
 pub(crate) struct Node {
     stamp: u64,
     pub(crate) object: Arc<Object>,
     parent: Option<(TreeKey, u64)>,
-    name: Arc<str>,
+    /// None: it has no parent and is no root.
+    name: Option<Arc<str>>,
     /// By age.
     children: BTreeMap<u64, TreeKey>,
-    names: HashMap<Arc<str>, u64>,
-    indices: HashMap<String, IndexPool>,
+    names: ByName<Arc<str>, u64>,
+    indices: ByName<String, IndexPool>,
     opened: Vec<(HandleId, Arc<dyn Handle>)>,
     links: Vec<(Arc<str>, Hold)>,
 }
@@ -98,10 +104,10 @@ impl Tree {
             stamp: key.stamp,
             object,
             parent: None,
-            name: Arc::from(""),
+            name: None,
             children: BTreeMap::new(),
-            names: HashMap::new(),
-            indices: HashMap::new(),
+            names: ByName::default(),
+            indices: ByName::default(),
             opened: Vec::new(),
             links: Vec::new(),
         });
@@ -131,17 +137,14 @@ impl Tree {
 
     /// The canonical path; none where the object is not below a root called by a name.
     pub(crate) fn path(&self, key: TreeKey) -> Option<String> {
-        let mut parts: Vec<&str> = Vec::new();
+        let mut parts: SmallVec<[&str; 8]> = SmallVec::new();
         let mut node = self.node(key)?;
         while let Some((parent, _)) = node.parent {
-            parts.push(&node.name);
+            parts.push(node.name.as_deref()?);
             node = self.node(parent)?;
         }
         // The root of the machine is the one object without a parent that has a name.
-        if node.name.is_empty() {
-            return None;
-        }
-        parts.push(&node.name);
+        parts.push(node.name.as_deref()?);
         let mut path = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
         for part in parts.iter().rev() {
             path.push('/');
@@ -152,7 +155,7 @@ impl Tree {
 
     pub(crate) fn name_root(&mut self, key: TreeKey, name: &str) {
         if let Some(node) = self.node_mut(key) {
-            node.name = Arc::from(name);
+            node.name = Some(Arc::from(name));
         }
     }
 
@@ -162,7 +165,7 @@ impl Tree {
     }
 
     pub(crate) fn name_of(&self, key: TreeKey) -> Option<Arc<str>> {
-        self.node(key).map(|n| n.name.clone())
+        self.node(key)?.name.clone()
     }
 
     /// Children, oldest first.
@@ -184,10 +187,16 @@ impl Tree {
         let Some(Node { indices, names, .. }) = self.node_mut(key) else {
             return (format!("{base}[0]"), 0);
         };
-        let pool = indices.entry(base.into()).or_default();
+        let pool = if let Some(pool) = indices.get_mut(base) {
+            pool
+        } else {
+            indices.entry(base.into()).or_default()
+        };
+        let mut name = String::with_capacity(base.len() + 12);
         loop {
             let index = pool.take();
-            let name = format!("{base}[{index}]");
+            name.clear();
+            let _ = write!(name, "{base}[{index}]");
             // A name that somebody chose by hand is skipped; it comes back to the pool when it is freed.
             if !names.contains_key(name.as_str()) {
                 return (name, index);
@@ -215,8 +224,7 @@ impl Tree {
         let Some((parent, age)) = node.parent.take() else {
             return false;
         };
-        let name = std::mem::replace(&mut node.name, Arc::from(""));
-        if let Some(parent) = self.node_mut(parent) {
+        if let (Some(name), Some(parent)) = (node.name.take(), self.node_mut(parent)) {
             parent.children.remove(&age);
             parent.names.remove(&name);
             if let Some((base, index)) = split_index(&name) {
@@ -371,7 +379,7 @@ fn place(
         .node_mut(child.key)
         .expect("an object that is not finalized is in the arena");
     node.parent = Some((parent.key, age));
-    node.name = name.clone();
+    node.name = Some(name.clone());
     Ok(name)
 }
 

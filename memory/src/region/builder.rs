@@ -9,6 +9,7 @@ use crate::topology::{Kind, RegionSpec};
 use crate::transaction;
 use qom::layer::{Pointer, Target, create_with, machine_of};
 use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// A region that is about to be made.
@@ -179,7 +180,7 @@ impl RegionBuilder {
             }
             None => None,
         };
-        let child_name = format!("{}[*]", escape(&self.name));
+        let child_name = child_name(&self.name);
         let parts = RegionParts {
             name: self.name,
             kind: self.kind,
@@ -228,15 +229,17 @@ fn not_found(path: &str) -> RegionError {
     })
 }
 
-/// QEMU escapes what has a meaning in paths.
-fn escape(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if matches!(c, '/' | '[' | ']' | '\\') {
-                format!("\\x{:02x}", u32::from(c))
-            } else {
-                c.into()
-            }
-        })
-        .collect()
+/// The name of a region below its owner. QEMU escapes what has a meaning in paths.
+fn child_name(name: &str) -> String {
+    let mut child = String::with_capacity(name.len() + 3);
+    for c in name.chars() {
+        if matches!(c, '/' | '[' | ']' | '\\') {
+            // Into a string this cannot fail.
+            let _ = write!(child, "\\x{:02x}", u32::from(c));
+        } else {
+            child.push(c);
+        }
+    }
+    child.push_str("[*]");
+    child
 }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(crate) struct Reclaimer {
     done: Condvar,
     /// Copy of [`State::asked`], for looking without the lock.
     asked: AtomicU64,
+    /// Copy of [`State::is_pressed`], for the same.
+    pressed: AtomicBool,
     counts: Counts,
 }
 
@@ -126,6 +128,7 @@ impl Reclaimer {
             work: Condvar::new(),
             done: Condvar::new(),
             asked: AtomicU64::new(0),
+            pressed: AtomicBool::new(false),
             counts: Counts::default(),
         }
     }
@@ -177,6 +180,7 @@ impl Reclaimer {
     pub(crate) fn hurry(&self, more: usize) {
         let mut state = self.lock();
         state.hurried += more;
+        self.note_pressed(&state);
         if state.sleep == Sleep::Resting {
             self.work.notify_one();
         }
@@ -187,6 +191,7 @@ impl Reclaimer {
         let mut state = self.lock();
         debug_assert!(state.hurried >= fewer);
         state.hurried = state.hurried.saturating_sub(fewer);
+        self.note_pressed(&state);
     }
 
     /// Tells the thread to end once nothing is left. It is started again when something is retired later.
@@ -235,6 +240,11 @@ impl Reclaimer {
     fn ask(&self, state: &mut State) {
         state.asked += 1;
         self.asked.store(state.asked, Ordering::Relaxed);
+        self.note_pressed(state);
+    }
+
+    fn note_pressed(&self, state: &State) {
+        self.pressed.store(state.is_pressed(), Ordering::Relaxed);
     }
 
     /// Sees to it that a thread works on what was asked: wakes it, or starts it.
@@ -274,6 +284,7 @@ impl Reclaimer {
                 let rest = state.rest(inner);
                 if rest.is_zero() {
                     state.pressing = false;
+                    self.note_pressed(&state);
                     return Some((state.queue.drain(..).collect(), state.asked));
                 }
                 state.sleep = Sleep::Resting;
@@ -293,13 +304,12 @@ impl Reclaimer {
         }
     }
 
-    /// Stays awake for a moment after work: what comes in bursts then costs no wake-up.
+    /// Stays awake for a moment after work: what comes in bursts then costs no wake-up. What may rest does not end the moment.
     fn linger(&self, inner: &Inner, handed: u64) {
         let begun = Instant::now();
-        while self.asked.load(Ordering::Relaxed) == handed
-            && !inner.is_closed()
-            && begun.elapsed() < inner.spin()
-        {
+        let is_called =
+            || self.asked.load(Ordering::Relaxed) != handed && self.pressed.load(Ordering::Relaxed);
+        while !is_called() && !inner.is_closed() && begun.elapsed() < inner.spin() {
             std::thread::yield_now();
         }
     }
