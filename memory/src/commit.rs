@@ -21,10 +21,11 @@ const BYTES_PER_RANGE: u64 = 256;
 
 /// One of the spaces that were published.
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
-    let (changed, notified, hearers) = {
+    let (changed, notified, hearers, mut leaving) = {
         let mut topo = cell.borrow_mut();
         let pending = topo.topology.take_pending();
         let notified = pending.notified();
+        let leaving = std::mem::take(&mut topo.leaving);
         if pending.is_empty() && !notified {
             return None;
         }
@@ -49,7 +50,7 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         });
         changed.sort_unstable_by_key(|(space, _)| space.key);
         let hearers = notified.then(|| topo.hearers());
-        (changed, notified, hearers)
+        (changed, notified, hearers, leaving)
     };
     let told = hearers.as_deref().map_or(&[][..], |h| &h.all);
     state.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +74,7 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         for entry in own {
             entry.call(&space, Call::Begin);
         }
-        apply(&space, change);
+        apply(&space, change, std::mem::take(&mut leaving));
         for entry in own {
             entry.call(&space, Call::Commit);
         }
@@ -131,8 +132,8 @@ impl Topo {
     }
 }
 
-/// Tells one space's listeners and publishes its new view.
-fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
+/// Tells one space's listeners and publishes its new view; the old one keeps so many bytes that belong to withdrawn regions.
+fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>, leaving: u64) {
     let old = View { flat: change.old };
     let new = View { flat: change.new };
     let listeners = space.listeners.load();
@@ -161,7 +162,8 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     }
     let ranges = (difference.removed.len() + difference.added.len()) as u64;
     tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
-    space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
+    let structure = BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges;
+    space.publish(new, structure.saturating_add(leaving));
 }
 
 /// A commit that left a space as it was: those who asked for it hear of every range.

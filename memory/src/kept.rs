@@ -130,7 +130,12 @@ impl Kept {
     /// The slice of the region's backing that they are, for what wants a file descriptor or wants to keep the bytes alone.
     pub(crate) fn backing(&self) -> Option<Backing> {
         let backing = self.object().instance::<Region>()?.backing()?;
-        backing.slice(self.at, self.len()).ok()
+        let slice = backing.slice(self.at, self.len()).ok()?;
+        Some(if self.host.is_writable() {
+            slice
+        } else {
+            slice.read_only()
+        })
     }
 }
 
@@ -258,11 +263,16 @@ impl Lent {
             let readers = Holder::named("readers of what was mapped");
             kept.hold.name(ENDED, readers, Location::caller());
         }
+        // A region's bytes are its owner's business; a copy is nobody's but the readers'.
+        let bytes = match &keeper {
+            Some(Keeper::Copy(..)) => self.len(),
+            _ => 0,
+        };
         let ended = Ended {
             _keeper: keeper,
             _pending: machine.pending(),
         };
-        machine.retire(0, "closed mapping", ended);
+        machine.retire(bytes, "closed mapping", ended);
         true
     }
 

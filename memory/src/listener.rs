@@ -286,6 +286,10 @@ pub(crate) fn register<L: Listener>(
             what: "listeners",
         });
     }
+    let (mut priority, mut wants_unchanged) = (0, false);
+    layer::run_hook(Place::Listener, "a listener's priority", &owner, || {
+        (priority, wants_unchanged) = (listener.priority(), listener.wants_unchanged());
+    });
     let id = session.with(|topo| {
         topo.hearers = None;
         topo.next_listener += 1;
@@ -293,8 +297,8 @@ pub(crate) fn register<L: Listener>(
     });
     let entry = Arc::new(ListenerEntry {
         id,
-        priority: listener.priority(),
-        wants_unchanged: listener.wants_unchanged(),
+        priority,
+        wants_unchanged,
         owner: owner.clone(),
         listener: Some(Box::new(listener)),
     });

@@ -30,7 +30,7 @@ pub fn mtree(machine: &MachineHandle) -> String {
         for name in names(&topo, spaces) {
             let _ = writeln!(out, "address-space: {name}");
         }
-        tree(&topo, *root, 0, 1, &mut out, &mut targets);
+        tree(&topo, *root, &mut out, &mut targets);
         out.push('\n');
     }
     for name in names(&topo, &rootless) {
@@ -43,7 +43,7 @@ pub fn mtree(machine: &MachineHandle) -> String {
         }
         shown.push(target);
         let _ = writeln!(out, "memory-region: {}", name(&topo, target));
-        tree(&topo, target, 0, 1, &mut out, &mut targets);
+        tree(&topo, target, &mut out, &mut targets);
         out.push('\n');
     }
     out
@@ -135,72 +135,62 @@ fn kind(node: &Node, readonly: bool) -> &'static str {
     }
 }
 
-/// The tree below `key`, whose byte 0 is at `base`. Not recursive without bound: a topology has no cycles, and its depth is the caller's.
-fn tree(
-    topo: &Topo,
-    key: RegionKey,
-    base: u64,
-    depth: usize,
-    out: &mut String,
-    targets: &mut Vec<RegionKey>,
-) {
-    let Some(node) = topo.topology.get(key) else {
-        return;
-    };
-    let indent = 2 * depth;
+/// The tree below `key`, whose byte 0 is at address 0. With a list of what is to be written, as regions nest as deep as their makers like.
+fn tree(topo: &Topo, key: RegionKey, out: &mut String, targets: &mut Vec<RegionKey>) {
+    let mut next = vec![(key, 0u64, 1usize)];
+    while let Some((key, base, depth)) = next.pop() {
+        let Some(node) = topo.topology.get(key) else {
+            continue;
+        };
+        if node.is_enabled() {
+            line(topo, key, node, base, 2 * depth, out);
+            if let Kind::Alias { target, .. } = node.kind() {
+                targets.extend(target);
+            }
+        }
+        let mut children: Vec<(RegionKey, u64, i32)> = node
+            .children()
+            .filter_map(|c| {
+                topo.topology
+                    .get(c)
+                    .map(|n| (c, n.address().0, n.priority().0))
+            })
+            .collect();
+        children.sort_by_key(|&(_, address, priority)| (address, std::cmp::Reverse(priority)));
+        let below = |(child, address, _)| (child, base.wrapping_add(address), depth + 1);
+        next.extend(children.into_iter().rev().map(below));
+    }
+}
+
+/// The line of one region.
+fn line(topo: &Topo, key: RegionKey, node: &Node, base: u64, indent: usize, out: &mut String) {
     let last = node
         .size()
         .last()
         .map_or(base, |last| base.wrapping_add(last));
-    if node.is_enabled() {
-        let nv = if node.is_nonvolatile() { "nv-" } else { "" };
-        let prio = node.priority().0;
-        let region = name(topo, key);
-        match node.kind() {
-            Kind::Alias { target, offset } => {
-                let shown = target.map_or_else(|| "(withdrawn)".into(), |t| name(topo, t));
-                let end = node
-                    .size()
-                    .last()
-                    .map_or(offset.0, |l| offset.0.wrapping_add(l));
-                let _ = writeln!(
-                    out,
-                    "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{}): alias {region} @{shown} {:016x}-{end:016x}",
-                    "",
-                    target
-                        .and_then(|t| topo.topology.get(t))
-                        .map_or("alias", |t| kind(t, t.is_readonly())),
-                    offset.0,
-                );
-                targets.extend(target);
-            }
-            _ => {
-                let _ = writeln!(
-                    out,
-                    "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{}): {region}",
-                    "",
-                    kind(node, node.is_readonly()),
-                );
-            }
-        }
-    }
-    let mut children: Vec<(RegionKey, u64, i32)> = node
-        .children()
-        .filter_map(|c| {
-            topo.topology
-                .get(c)
-                .map(|n| (c, n.address().0, n.priority().0))
-        })
-        .collect();
-    children.sort_by_key(|&(_, address, priority)| (address, std::cmp::Reverse(priority)));
-    for (child, address, _) in children {
-        tree(
-            topo,
-            child,
-            base.wrapping_add(address),
-            depth + 1,
+    let nv = if node.is_nonvolatile() { "nv-" } else { "" };
+    let prio = node.priority().0;
+    let region = name(topo, key);
+    let Kind::Alias { target, offset } = node.kind() else {
+        let kind = kind(node, node.is_readonly());
+        let _ = writeln!(
             out,
-            targets,
+            "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{kind}): {region}",
+            "",
         );
-    }
+        return;
+    };
+    let shown = target.map_or_else(|| "(withdrawn)".into(), |t| name(topo, t));
+    let end = node
+        .size()
+        .last()
+        .map_or(offset.0, |l| offset.0.wrapping_add(l));
+    let kind = target
+        .and_then(|t| topo.topology.get(t))
+        .map_or("alias", |t| kind(t, t.is_readonly()));
+    let _ = writeln!(
+        out,
+        "{:indent$}{base:016x}-{last:016x} (prio {prio}, {nv}{kind}): alias {region} @{shown} {:016x}-{end:016x}",
+        "", offset.0,
+    );
 }

@@ -85,6 +85,11 @@ impl RegionCore {
         self.backing.lock().clone()
     }
 
+    /// How many bytes go when the region goes.
+    pub(crate) fn bytes_alone(&self) -> u64 {
+        self.backing.lock().as_ref().map_or(0, Backing::alone)
+    }
+
     pub(crate) fn add_mapping(&self, mapping: Weak<MappingInner>) {
         let mut mappings = self.mappings.lock();
         if mappings.len() == mappings.capacity() {

@@ -343,10 +343,23 @@ impl AddressSpace {
     /// An owned copy of the present view, in the name of `holder`; never to be kept across a return to the event loop.
     ///
     /// # Errors
-    /// The holder is gone.
+    /// The holder is withdrawn, gone, or of another machine.
     #[track_caller]
     pub fn snapshot(&self, holder: &(impl Target + ?Sized)) -> Result<Snapshot, RegionError> {
-        Ok(Snapshot::take(self, &holder.pointer()?))
+        let holder = holder.pointer()?;
+        if !layer::belongs_to(&holder, self.machine()) {
+            return Err(RegionError::OtherMachine {
+                region: format!("address space `{}`", self.name()).into(),
+                machine: self.machine().name().into(),
+                other: holder.describe().into(),
+                other_machine: holder.machine_name().into(),
+            });
+        }
+        if holder.is_withdrawn() {
+            let space = format!("address space `{}`", self.name());
+            return Err(transaction::withdrawn(&holder, "a snapshot", &space));
+        }
+        Ok(Snapshot::take(self, &holder))
     }
 
     /// What the space shows, rendered from nothing by the slow renderer: for checks. Takes the topology lock; what an open transaction of

@@ -355,6 +355,10 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
             topo.drop_holds_of(key);
         }
         topo.topology.retract(&keys);
+        let bytes = regions
+            .iter()
+            .map(|(_, region, _)| region.core().bytes_alone());
+        topo.leaving = bytes.fold(topo.leaving, u64::saturating_add);
     });
     // Mappings of the regions end too: their next use answers `Withdrawn`.
     for (_, region, _) in &regions {

@@ -318,6 +318,24 @@ impl Backing {
         self.range.len()
     }
 
+    /// How many bytes go with it: all of the whole's, where nobody else has any of it.
+    pub(crate) fn alone(&self) -> u64 {
+        if Arc::strong_count(&self.whole) == 1 {
+            self.whole.len
+        } else {
+            0
+        }
+    }
+
+    /// The same bytes, for who may only read them. (Its [`fd`](Self::fd) is the whole's: what that may do the kernel says.)
+    #[must_use]
+    pub fn read_only(&self) -> Backing {
+        Backing {
+            range: self.range.read_only(),
+            ..self.clone()
+        }
+    }
+
     /// Whether the bytes are mapped for writing.
     pub fn is_writable(&self) -> bool {
         self.range.is_writable()

@@ -14,6 +14,13 @@ pub(super) fn bounce(
     len: u64,
 ) -> Result<Backing, MapError> {
     let (space, holder) = (request.space, request.holder);
+    // Copies that readers still look at are out of the budget, and count as retired.
+    let room = space.machine().make_room();
+    room.map_err(|source| MapError::Overloaded {
+        space: space.name().into(),
+        holder: holder.describe(),
+        source,
+    })?;
     let (used, limit) = (
         &space.inner.bounce_bytes,
         space.inner.bounce_limit.load(Ordering::Relaxed),

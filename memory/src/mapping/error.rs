@@ -4,6 +4,7 @@ use crate::access::MemTx;
 use crate::addr::Gpa;
 use crate::host::BackingError;
 use qom::TreeError;
+use qom::grace::GraceError;
 use std::borrow::Cow;
 
 /// What a mapping or a pin is for.
@@ -55,6 +56,16 @@ pub enum MapError {
         at: Gpa,
         /// How many bytes.
         wanted: u64,
+    },
+    /// Readers hold up so much of what is retired that there is no new bounce buffer.
+    #[error("address space `{space}` has no bounce buffer for `{holder}`")]
+    Overloaded {
+        /// The address space.
+        space: String,
+        /// Who asked.
+        holder: String,
+        /// Who holds it up.
+        source: GraceError,
     },
     /// The space has no bounce buffer left.
     #[error(

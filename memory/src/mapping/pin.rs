@@ -109,7 +109,8 @@ impl Pin {
         self.kept.bytes()
     }
 
-    /// The slice of the region's backing that is pinned, for what wants a file descriptor, or wants to keep the bytes without the region.
+    /// The slice of the region's backing that is pinned, for what wants a file descriptor, or wants to keep the bytes without the region. Read-only
+    /// where the pin is for reading.
     ///
     /// # Panics
     /// Never: a region gives its backing up when nothing pins it any more.
