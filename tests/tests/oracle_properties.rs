@@ -304,14 +304,14 @@ impl Machine {
                     .collect()
             };
             prop_assert_eq!(
-                &difference.removed,
-                &missing(old, &new),
+                &difference.removed[..],
+                &missing(old, &new)[..],
                 "removed from space {}",
                 space
             );
             prop_assert_eq!(
-                &difference.added,
-                &missing(&new, old),
+                &difference.added[..],
+                &missing(&new, old)[..],
                 "added to space {}",
                 space
             );

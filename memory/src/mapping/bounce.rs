@@ -19,7 +19,7 @@ pub(super) fn bounce(
     room.map_err(|source| MapError::Overloaded {
         space: space.name().into(),
         holder: holder.describe(),
-        source,
+        source: Box::new(source),
     })?;
     let (used, limit) = (
         &space.inner.bounce_bytes,

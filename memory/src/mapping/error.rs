@@ -65,7 +65,7 @@ pub enum MapError {
         /// Who asked.
         holder: String,
         /// Who holds it up.
-        source: GraceError,
+        source: Box<GraceError>,
     },
     /// The space has no bounce buffer left.
     #[error(
