@@ -44,7 +44,8 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
                 .expect("a region in the topology has an object");
             Leaf::new(object, range, view_holder).expect("an object in the map is a region")
         };
-        let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> = SmallVec::new();
+        let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> =
+            SmallVec::with_capacity(spaces.len().min(16));
         views.commit_each(topology, pending, leaf, |change| {
             changed.extend(spaces.get(&change.space).map(|s| (s.clone(), change)));
         });

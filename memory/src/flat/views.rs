@@ -114,7 +114,7 @@ impl<V: Clone> Views<V> {
         mut changed: impl FnMut(SpaceChange<V>),
     ) {
         let (roots, spaces) = pending.into_parts();
-        let mut affected: SmallVec<[Affected; 1]> = SmallVec::new();
+        let mut affected: SmallVec<[Affected; 1]> = SmallVec::with_capacity(roots.len());
         for (root, mut damage) in roots {
             let Some(node) = topology.get(root) else {
                 continue;

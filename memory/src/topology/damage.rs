@@ -123,7 +123,7 @@ impl Pending {
     pub(crate) fn into_parts(
         self,
     ) -> (
-        impl Iterator<Item = (RegionKey, Damage)>,
+        impl ExactSizeIterator<Item = (RegionKey, Damage)>,
         BTreeSet<SpaceKey>,
     ) {
         (self.roots.into_iter(), self.spaces)

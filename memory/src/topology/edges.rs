@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::node::Placement;
 use super::{Priority, RegionKey, Topology, TopologyError};
 use crate::addr::Offset;
+use smallvec::SmallVec;
+
+/// So many steps up are taken one by one.
+const FEW: usize = 32;
 
 impl Topology {
     /// Puts `child` into `parent` at `address`. Among overlapping subregions the higher priority hides
@@ -195,14 +199,17 @@ impl Topology {
 
     /// Gives `region` and all above it the paths that are added with `more` below it.
     fn widen(&mut self, region: RegionKey, more: u64) -> Result<(), TopologyError> {
-        if self.has_one_way_up(region) {
-            let mut next = Some(region);
-            while let Some(key) = next {
-                self.widened(key, more)?;
-                next = self.node(key).container();
+        if let Some(ways) = self.few_ways_up(region) {
+            for &key in &ways {
+                self.node_mut(key).paths += more;
             }
-            self.for_one_way_up(region, |paths| *paths += more);
-            return Ok(());
+            let fits = |key: &RegionKey| self.node(*key).paths <= Self::MAX_PATHS;
+            if ways.iter().all(fits) {
+                return Ok(());
+            }
+            for &key in &ways {
+                self.node_mut(key).paths -= more;
+            }
         }
         let mut widened = self.above(region, more);
         for (region, paths) in &mut widened {
@@ -227,8 +234,11 @@ impl Topology {
 
     /// Takes `fewer` paths from `region` and what they were above it.
     pub(super) fn narrow(&mut self, region: RegionKey, fewer: u64) {
-        if self.has_one_way_up(region) {
-            return self.for_one_way_up(region, |paths| *paths -= fewer);
+        if let Some(ways) = self.few_ways_up(region) {
+            for &key in &ways {
+                self.node_mut(key).paths -= fewer;
+            }
+            return;
         }
         let mut narrowed = self.above(region, fewer);
         for (region, paths) in &mut narrowed {
@@ -237,26 +247,22 @@ impl Topology {
         self.set_paths(narrowed);
     }
 
-    /// Whether only containers are above `region`: the common case, in which no sums over ways are needed.
-    fn has_one_way_up(&self, region: RegionKey) -> bool {
-        let mut next = Some(region);
-        while let Some(key) = next {
+    /// `region` and all above it, each as often as there are ways to it: the common case, where no sums over ways are needed. None where the ways
+    /// are many.
+    fn few_ways_up(&self, region: RegionKey) -> Option<SmallVec<[RegionKey; FEW]>> {
+        let mut met: SmallVec<[RegionKey; FEW]> = SmallVec::new();
+        met.push(region);
+        let mut at = 0;
+        while let Some(&key) = met.get(at) {
             let node = self.node(key);
-            if !node.aliases.is_empty() {
-                return false;
+            met.extend(node.container());
+            met.extend(node.aliases());
+            at += 1;
+            if met.len() > FEW {
+                return None;
             }
-            next = node.container();
         }
-        true
-    }
-
-    fn for_one_way_up(&mut self, region: RegionKey, change: impl Fn(&mut u64)) {
-        let mut next = Some(region);
-        while let Some(key) = next {
-            let node = self.node_mut(key);
-            change(&mut node.paths);
-            next = node.container();
-        }
+        Some(met)
     }
 
     fn set_paths(&mut self, paths: Vec<(RegionKey, u64)>) {

@@ -395,3 +395,42 @@ fn a_deep_chain_needs_no_deep_stack() {
     assert_eq!(view.len(), 1);
     assert_eq!(topology.resolve_root(below), Some(view[0].region));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 200, failure_persistence: None, ..proptest::test_runner::Config::default() })]
+    /// Few ways up and many: some of these go beyond [`edges::FEW`].
+    #[test]
+    fn paths_are_one_and_those_of_all_that_is_below(
+        kinds in proptest::collection::vec((0usize..40, proptest::bool::ANY), 1..40),
+        ops in proptest::collection::vec((0usize..40, 0usize..40, 0u8..8), 0..160),
+    ) {
+        fn below(topology: &Topology, key: RegionKey) -> u64 {
+            let node = topology.node(key);
+            let target = match node.kind {
+                Kind::Alias { target, .. } => target,
+                _ => None,
+            };
+            1 + node.children().chain(target).map(|key| below(topology, key)).sum::<u64>()
+        }
+        let mut topology = Topology::new();
+        let mut all: Vec<RegionKey> = Vec::new();
+        for (target, is_alias) in kinds {
+            let new = match all.get(target) {
+                Some(&target) if is_alias => alias(&mut topology, target, 0, 0x1000),
+                _ => container(&mut topology),
+            };
+            all.push(new);
+        }
+        for (one, other, what) in ops {
+            let [one, other] = [one, other].map(|at| all[at % all.len()]);
+            match what {
+                0..=5 => drop(add(&mut topology, one, other, 0)),
+                6 => drop(topology.del_subregion(one, other)),
+                _ => topology.retract(&[other]),
+            }
+            for &key in &all {
+                proptest::prop_assert_eq!(topology.node(key).paths, below(&topology, key));
+            }
+        }
+    }
+}
