@@ -86,6 +86,8 @@ fn slices_of_memory_that_stays_do_not_count() {
             .unwrap();
         ram.unparent().unwrap();
     }
+    let retired = rig.machine.domain().counters().retired_bytes;
+    assert!((1..MIB).contains(&retired), "{retired} bytes: views only");
     leave.send(()).unwrap();
     reader.join().unwrap();
 }
