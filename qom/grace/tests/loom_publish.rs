@@ -232,6 +232,58 @@ fn using_after_the_section_is_found() {
     );
 }
 
+/// A section that copies the new value of the clock before the barrier was issued.
+///
+/// Loom switches threads at accesses and not at fences, so in [`World::grace`] the clock's move and the barrier are one step: no section begins
+/// between them, and what the clock's own ordering (W1) is for is never needed. Here the reclaimer takes a look in between.
+#[test]
+fn a_section_that_begins_between_clock_and_barrier_sees_the_swap() {
+    explore(|| {
+        let world = World::new();
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read(0, 1))
+        };
+        world.shown.swap(world.value(1));
+        let target = world.clock.advance();
+        let _ = world.words[0].section();
+        fence(Ordering::SeqCst);
+        world.wait(1, target);
+        world.free(0);
+        reader.join().unwrap();
+    });
+}
+
+/// The clock moves after the swap, but whoever moves it has not seen the swap: its new value brings nothing with it.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_clock_that_does_not_bring_the_swap_is_found() {
+    explore(|| {
+        let world = World::new();
+        let swapped = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let reader = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.read(0, 1))
+        };
+        let mover = {
+            let (world, swapped) = (Arc::clone(&world), Arc::clone(&swapped));
+            thread::spawn(move || {
+                swapped
+                    .load(Ordering::Relaxed)
+                    .then(|| world.clock.advance())
+            })
+        };
+        world.shown.swap(world.value(1));
+        swapped.store(true, Ordering::Relaxed);
+        if let Some(target) = mover.join().unwrap() {
+            fence(Ordering::SeqCst);
+            world.wait(1, target);
+            world.free(0);
+        }
+        reader.join().unwrap();
+    });
+}
+
 /// The writer retires, the reclaimer is another thread: what is handed over is seen.
 #[test]
 fn a_grace_period_of_another_thread_counts() {
