@@ -1,5 +1,5 @@
-//! Models of the count word: every interleaving of the threads that meet at it, and beside each model a twin in which the protocol is
-//! broken on purpose, to see that the model would notice.
+//! Models of the count word and of what is listed beside it: every interleaving of the threads that meet there, and beside each model a
+//! twin in which the protocol is broken on purpose, to see that the model would notice.
 //!
 //! What goes wrong is noted and the model goes on: loom does not survive a panic while one of its locks is held.
 //!
@@ -227,6 +227,163 @@ fn an_upgrade_that_tests_and_then_sets_is_noticed() {
             counts.clone_user();
         }
         may
+    });
+    assert_eq!(found, none());
+}
+
+/// An object that nobody but its parent keeps is unparented while a weak handle tries to come back.
+fn unparent_against_upgrade(upgrade: fn(&Counts) -> bool) -> BTreeSet<&'static str> {
+    explore(move |faults| {
+        let object = Arc::new(Object::new(faults));
+        object.add_to_parent();
+        object.drop_handle();
+        let other = spawn(&object, move |o| {
+            let marked = o.counts.now().is_withdrawn();
+            if upgrade(&o.counts) {
+                o.faults
+                    .unless(!marked, "a handle to what has been unparented");
+                let now = o.counts.now();
+                o.faults.unless(
+                    now.storage() > 0 && !now.is_finalized(),
+                    "a handle to nothing",
+                );
+                o.drop_handle();
+            }
+        });
+        object.unparent();
+        other.join().unwrap();
+        object.ended_once();
+    })
+}
+
+#[test]
+fn a_weak_handle_comes_back_before_the_unparent_or_not_at_all() {
+    assert_eq!(unparent_against_upgrade(Counts::upgrade), none());
+}
+
+#[test]
+#[should_panic(expected = "a handle to what has been unparented")]
+fn an_upgrade_that_ignores_the_mark_of_an_unparent_is_noticed() {
+    let found = unparent_against_upgrade(|counts| {
+        let held = counts.hold();
+        if held {
+            // The same count, as a user's.
+            counts.clone_user();
+            let _ = counts.release();
+        }
+        held
+    });
+    assert_eq!(found, none());
+}
+
+#[test]
+#[should_panic(expected = "a handle to nothing")]
+fn an_upgrade_that_tests_for_a_parent_and_then_sets_is_noticed() {
+    let found = unparent_against_upgrade(|counts| {
+        let now = counts.now();
+        let may = now.is_parented() && !now.is_withdrawn();
+        if may {
+            counts.clone_user();
+        }
+        may
+    });
+    assert_eq!(found, none());
+}
+
+/// The list of a region's mappings, or any that a withdrawal closes: whoever enters something in it looks at the mark afterwards, and whoever
+/// takes it has set the mark before.
+struct Listing {
+    region: Object,
+    list: Mutex<Vec<Arc<AtomicUsize>>>,
+}
+
+impl Listing {
+    /// Enters an entry, which is zero while it is open.
+    fn enter(&self) -> Arc<AtomicUsize> {
+        let entry = Arc::new(AtomicUsize::new(0));
+        self.list.lock().unwrap().push(entry.clone());
+        entry
+    }
+
+    fn is_marked(&self) -> bool {
+        self.region.counts.now().is_withdrawn()
+    }
+
+    fn mark(&self) {
+        self.region
+            .faults
+            .unless(self.region.counts.mark_withdrawn(), "marked before");
+    }
+
+    fn close_all(&self) {
+        let taken = std::mem::take(&mut *self.list.lock().unwrap());
+        for entry in taken {
+            close(&entry);
+        }
+    }
+}
+
+fn close(entry: &AtomicUsize) {
+    entry.store(1, Ordering::Relaxed);
+}
+
+/// Something is entered in a list while a withdrawal takes it: none where it was refused.
+fn entry_against_withdrawal(
+    enter: fn(&Listing) -> Option<Arc<AtomicUsize>>,
+    withdraw: fn(&Listing),
+) -> BTreeSet<&'static str> {
+    explore(move |faults| {
+        let listing = Arc::new(Listing {
+            region: Object::new(faults),
+            list: Mutex::new(Vec::new()),
+        });
+        let entering = listing.clone();
+        let other = thread::spawn(move || enter(&entering));
+        withdraw(&listing);
+        if let Some(entry) = other.join().unwrap() {
+            let closed = entry.load(Ordering::Relaxed) == 1;
+            faults.unless(closed, "open after the withdrawal");
+        }
+    })
+}
+
+fn enter_and_look(listing: &Listing) -> Option<Arc<AtomicUsize>> {
+    let entry = listing.enter();
+    (!listing.is_marked()).then_some(entry)
+}
+
+fn mark_and_take(listing: &Listing) {
+    listing.mark();
+    listing.close_all();
+}
+
+#[test]
+fn what_is_listed_is_closed_or_refused() {
+    let found = entry_against_withdrawal(enter_and_look, mark_and_take);
+    assert_eq!(found, none());
+}
+
+#[test]
+#[should_panic(expected = "open after the withdrawal")]
+fn entering_without_a_look_at_the_mark_is_noticed() {
+    let found = entry_against_withdrawal(|listing| Some(listing.enter()), mark_and_take);
+    assert_eq!(found, none());
+}
+
+#[test]
+#[should_panic(expected = "open after the withdrawal")]
+fn looking_before_entering_is_noticed() {
+    let look_and_enter = |listing: &Listing| (!listing.is_marked()).then(|| listing.enter());
+    let found = entry_against_withdrawal(look_and_enter, mark_and_take);
+    assert_eq!(found, none());
+}
+
+#[test]
+#[should_panic(expected = "open after the withdrawal")]
+fn taking_before_the_mark_is_noticed() {
+    let found = entry_against_withdrawal(enter_and_look, |listing| {
+        listing.close_all();
+        listing.mark();
     });
     assert_eq!(found, none());
 }
