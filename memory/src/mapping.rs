@@ -6,12 +6,14 @@
 mod bounce;
 mod error;
 mod found;
+mod listed;
 mod pin;
 
 pub use error::{Intent, MapError};
 pub use pin::Pin;
 
 pub(crate) use found::Request;
+pub(crate) use listed::Listed;
 
 use crate::access::MemTx;
 use crate::addr::Gpa;

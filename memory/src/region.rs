@@ -18,7 +18,7 @@ pub(crate) use ops::ErasedOps;
 use crate::access::AccessRules;
 use crate::addr::{Offset, Size};
 use crate::host::{Backing, HostMemory};
-use crate::mapping::{MAPPING, MappingInner};
+use crate::mapping::{Listed, MAPPING, MappingInner};
 use crate::state::MemoryState;
 use crate::topology::RegionKey;
 use parking_lot::Mutex;
@@ -72,7 +72,7 @@ pub(crate) struct RegionCore {
     /// Given up in the finalizer.
     backing: Mutex<Option<Backing>>,
     /// Reverse edges: closed when the region is withdrawn.
-    mappings: Mutex<Vec<Weak<MappingInner>>>,
+    mappings: Mutex<Listed<MappingInner>>,
 }
 
 impl RegionCore {
@@ -91,15 +91,11 @@ impl RegionCore {
     }
 
     pub(crate) fn add_mapping(&self, mapping: Weak<MappingInner>) {
-        let mut mappings = self.mappings.lock();
-        if mappings.len() == mappings.capacity() {
-            mappings.retain(|m| m.strong_count() > 0);
-        }
-        mappings.push(mapping);
+        self.mappings.lock().add(mapping);
     }
 
     pub(crate) fn take_mappings(&self) -> Vec<Weak<MappingInner>> {
-        std::mem::take(&mut *self.mappings.lock())
+        self.mappings.lock().take()
     }
 }
 
@@ -152,7 +148,7 @@ fn mark(object: &Pointer) {
 /// The mappings of a region.
 fn edges(object: &Object, list: &mut dyn FnMut(Reason, Holder, &'static Location<'static>)) {
     if let Some(region) = object.instance::<Region>() {
-        let mappings = region.core.mappings.lock().clone();
+        let mappings = region.core.mappings.lock().copy();
         for mapping in mappings.iter().filter_map(Weak::upgrade) {
             if let Some((holder, place)) = mapping.edge() {
                 list(MAPPING, holder, place);

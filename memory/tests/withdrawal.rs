@@ -1,13 +1,14 @@
 //! What a withdrawal does to regions, views, mappings and pins, on a small machine.
 
 use memory::{
-    AddressSpace, Attrs, Backing, BackingCounter, FnOps, Gpa, Intent, MapError, MemTxError, Offset,
-    Priority, Region, RegionApi, RegionError, Size,
+    AddressSpace, Attrs, Backing, BackingCounter, FnOps, Gpa, Intent, Listener, MapError, Mapping,
+    MemTxError, Offset, Priority, Region, RegionApi, RegionError, Size,
 };
+use qom::layer::Target;
 use qom::{Child, Container, Init, Machine, ObjectImpl, ObjectOps, Ref, RootObject};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -207,6 +208,190 @@ fn a_mapping_ends_with_its_region_and_a_pin_does_not() {
     assert!(peer.opened().is_empty());
 }
 
+/// Maps one byte of a card's memory whenever a commit begins.
+struct MapsAtBegin {
+    space: AddressSpace,
+    came: Arc<Mutex<Vec<Result<Mapping, MapError>>>>,
+}
+
+impl Listener for MapsAtBegin {
+    type Owner = Container;
+    fn begin(&self, owner: &Container) {
+        let mapped = self.space.map(owner, Gpa(0x1000), 1, Intent::Read);
+        self.came.lock().unwrap().push(mapped);
+    }
+}
+
+/// The worst moment for a map, without luck: a withdrawal has taken the region's list of mappings and not yet published the view that does not
+/// show the region. That is when listeners are told that its commit begins; so one of them maps.
+#[test]
+fn a_map_that_comes_after_the_mark_and_before_the_hole_is_refused() {
+    let b = board("late map");
+    let card = plug(&b, "card", 0);
+    let weak = card.downgrade();
+    let peer = b.machine.create::<Container>().unwrap();
+    b.machine.root().add_child("peer", &peer).unwrap();
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let maps = MapsAtBegin {
+        space: b.space.clone(),
+        came: came.clone(),
+    };
+    let listener = b.space.listen(&peer, maps).unwrap();
+    came.lock().unwrap().clear();
+    // Shown, and there.
+    drop(b.space.map(&peer, Gpa(0x1000), 1, Intent::Read).unwrap());
+    card.unparent().unwrap();
+    drop(card);
+    // Before the executor's second look at the region, if there is one.
+    let mapped = came.lock().unwrap().remove(0);
+    let error = match mapped {
+        Ok(mapping) => panic!("{mapping:?} is of a withdrawn region"),
+        Err(error) => error,
+    };
+    assert!(matches!(error, MapError::Withdrawn { .. }), "{error}");
+    assert!(
+        error.to_string().contains("/machine/card/ram[0]"),
+        "{error}"
+    );
+    listener.close();
+    assert_eq!(peer.opened(), [""; 0], "nothing is left of it");
+    assert_eq!(memory::counters(&b.machine).open_mappings, 0);
+    b.machine.wait_finalized(&weak, LONG).unwrap();
+}
+
+/// Two threads that know nothing of each other: whoever has a mapping when the withdrawal has returned has one that has ended.
+#[test]
+fn no_mapping_survives_a_withdrawal_that_it_races_with() {
+    let b = board("race");
+    let peer = b.machine.create::<Container>().unwrap();
+    b.machine.root().add_child("peer", &peer).unwrap();
+    for round in 0..60 {
+        let card = plug(&b, "card", 0);
+        let weak = card.downgrade();
+        let started = Barrier::new(2);
+        let kept = std::thread::scope(|s| {
+            let mapper = s.spawn(|| {
+                started.wait();
+                let mut kept = Vec::new();
+                loop {
+                    match b.space.map(&peer, Gpa(0x1000), 8, Intent::ReadWrite) {
+                        Ok(mapping) => kept.push(mapping),
+                        Err(MapError::NotRam { .. }) => return kept,
+                        // It is still shown.
+                        Err(error) => assert!(matches!(error, MapError::Withdrawn { .. })),
+                    }
+                    // The youngest are those that matter.
+                    if kept.len() > 64 {
+                        kept.drain(..32);
+                    }
+                }
+            });
+            started.wait();
+            std::thread::sleep(Duration::from_micros(10 * (round % 16)));
+            card.unparent().unwrap();
+            mapper.join().unwrap()
+        });
+        let open = kept.iter().filter(|m| m.is_open()).count();
+        assert_eq!(open, 0, "of {} in round {round}", kept.len());
+        drop((card, kept));
+        b.machine.wait_finalized(&weak, LONG).unwrap();
+    }
+}
+
+/// How a mapping ends under a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Unmapped,
+    HolderWithdrawn,
+    RegionWithdrawn,
+}
+
+/// No view shows the region, nobody has a handle to it and it is withdrawn: the reader's section alone keeps what the mapping has lent to it.
+#[test]
+fn a_section_keeps_what_it_reads_through_a_mapping_that_ends() {
+    for end in [End::Unmapped, End::HolderWithdrawn, End::RegionWithdrawn] {
+        let b = board("lent");
+        let card = plug(&b, "card", 0);
+        let (bytes, weak) = (card.bytes.clone(), card.ram.get().unwrap().downgrade());
+        let peer = b.machine.create::<Container>().unwrap();
+        b.machine.root().add_child("peer", &peer).unwrap();
+        let mapping = b
+            .space
+            .map(&peer, Gpa(0x1000), 16, Intent::ReadWrite)
+            .unwrap();
+        card.bar.del_subregion(&card.ram).unwrap();
+        // The views that showed it are gone.
+        b.machine.quiesce(LONG).unwrap();
+
+        let guard = b.space.enter();
+        assert!(guard.view().find(Gpa(0x1000)).is_none());
+        let lent = mapping.bytes(&guard).unwrap();
+        lent.store_u64(8, 0x5eed).unwrap();
+        match end {
+            End::Unmapped => assert!(mapping.unmap_shared(0).unwrap().is_ok()),
+            End::HolderWithdrawn => drop(peer.unparent().unwrap()),
+            End::RegionWithdrawn => {}
+        }
+        card.unparent().unwrap();
+        drop(card);
+        let waited = std::thread::scope(|s| {
+            // This thread may not wait, in its section; another one may.
+            let waiter = s.spawn(|| {
+                let _ = b.machine.wait_finalized(&weak, Duration::from_millis(100));
+            });
+            waiter.join()
+        });
+        waited.unwrap();
+        assert!(mapping.bytes(&guard).is_err(), "{end:?}: it has ended");
+        // Asked before the bytes are read, which might not be there.
+        assert!(weak.pointer().is_ok_and(|ram| !ram.is_finalized()));
+        assert_eq!(bytes.bytes(), 0x2000, "{end:?}: they are there");
+        assert_eq!(lent.load_u64(8), Some(0x5eed), "{end:?}");
+        drop(guard);
+        b.machine.wait_finalized(&weak, LONG).unwrap();
+        b.machine.quiesce(LONG).unwrap();
+        assert_eq!(bytes.bytes(), 0, "{end:?}");
+    }
+}
+
+/// So many mappings of one region in one name, and how long it takes until they are ended; the best of a few.
+fn best_time(many: u64, end: fn(&Board, Ref<Card>, Vec<Mapping>)) -> Duration {
+    let once = || {
+        let b = board("many");
+        let card = plug(&b, "card", 0);
+        let peer = b.machine.create::<Container>().unwrap();
+        b.machine.root().add_child("peer", &peer).unwrap();
+        let map = |at| b.space.map(&peer, Gpa(at), 1, Intent::Read).unwrap();
+        let mappings: Vec<Mapping> = (0..many).map(|n| map(0x1000 + n % 0x2000)).collect();
+        let start = Instant::now();
+        end(&b, card, mappings);
+        let took = start.elapsed();
+        assert_eq!(memory::counters(&b.machine).open_mappings, 0);
+        assert!(peer.opened().is_empty());
+        took
+    };
+    (0..3).map(|_| once()).min().unwrap()
+}
+
+/// Eight times as many take eight times as long, and not 64 times.
+#[test]
+fn the_end_of_many_mappings_takes_time_in_proportion() {
+    let unmapped: fn(&Board, Ref<Card>, Vec<Mapping>) = |_, _, mappings| {
+        // Oldest first.
+        for mapping in mappings {
+            assert!(mapping.unmap(0).unwrap().is_ok());
+        }
+    };
+    let withdrawn: fn(&Board, Ref<Card>, Vec<Mapping>) = |_, card, mappings| {
+        card.unparent().unwrap();
+        assert!(mappings.iter().all(|m| !m.is_open()));
+    };
+    for (name, end) in [("unmapped", unmapped), ("withdrawn", withdrawn)] {
+        let (few, many) = (best_time(5_000, end), best_time(40_000, end));
+        assert!(many < few * 16, "{name}: {few:?}, {many:?}");
+    }
+}
+
 #[test]
 fn a_never_parented_card_leaves_no_trace() {
     let b = board("introspect");
@@ -270,10 +455,12 @@ fn the_ledger_names_mappings_always_and_pins_while_it_records_and_where_they_are
     let _card = plug(&b, "card", 0);
     let peer = b.machine.create::<Container>().unwrap();
     b.machine.root().add_child("peer", &peer).unwrap();
-    let ram = b.space.enter().view().find(Gpa(0x1000)).map(|(_, leaf)| {
-        use qom::layer::Target;
-        leaf.region().unwrap().pointer().unwrap()
-    });
+    let ram = b
+        .space
+        .enter()
+        .view()
+        .find(Gpa(0x1000))
+        .map(|(_, leaf)| leaf.region().unwrap().pointer().unwrap());
     let ram = ram.unwrap();
     let why = || b.machine.why_alive(&ram).to_string();
     let at = |line: u32| format!("at {}:{line} ", file!());

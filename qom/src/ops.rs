@@ -136,8 +136,7 @@ pub trait ObjectOps: Target {
             .tree
             .lock()
             .opened(holder.key)
-            .iter()
-            .map(|(_, h)| h.clone())
+            .cloned()
             .collect();
         opened.iter().map(|h| h.describe()).collect()
     }

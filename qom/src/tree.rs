@@ -7,7 +7,7 @@
 use crate::error::{Gone, TreeError};
 use crate::hold::Hold;
 use crate::object::Object;
-use crate::opened::{Handle, HandleId};
+use crate::opened::{Handle, HandleId, HandleList};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ pub(crate) struct Node {
     children: BTreeMap<u64, TreeKey>,
     names: ByName<Arc<str>, u64>,
     indices: ByName<String, IndexPool>,
-    opened: Vec<(HandleId, Arc<dyn Handle>)>,
+    opened: HandleList<Arc<dyn Handle>>,
     links: Vec<(Arc<str>, Hold)>,
 }
 
@@ -108,7 +108,7 @@ impl Tree {
             children: BTreeMap::new(),
             names: ByName::default(),
             indices: ByName::default(),
-            opened: Vec::new(),
+            opened: HandleList::default(),
             links: Vec::new(),
         });
     }
@@ -234,7 +234,7 @@ impl Tree {
         true
     }
 
-    pub(crate) fn take_opened(&mut self, key: TreeKey) -> Vec<(HandleId, Arc<dyn Handle>)> {
+    pub(crate) fn take_opened(&mut self, key: TreeKey) -> HandleList<Arc<dyn Handle>> {
         self.node_mut(key)
             .map(|n| std::mem::take(&mut n.opened))
             .unwrap_or_default()
@@ -252,8 +252,9 @@ impl Tree {
             .flat_map(|n| n.links.iter().map(|(name, hold)| (name, hold)))
     }
 
-    pub(crate) fn opened(&self, key: TreeKey) -> &[(HandleId, Arc<dyn Handle>)] {
-        self.node(key).map_or(&[], |n| &n.opened)
+    /// What is open in an object's name, oldest first.
+    pub(crate) fn opened(&self, key: TreeKey) -> impl Iterator<Item = &Arc<dyn Handle>> {
+        self.node(key).into_iter().flat_map(|n| n.opened.iter())
     }
 
     /// Takes one handle off a holder's list, to be dropped outside the lock.
@@ -262,9 +263,7 @@ impl Tree {
         holder: TreeKey,
         id: HandleId,
     ) -> Option<Arc<dyn Handle>> {
-        let opened = &mut self.node_mut(holder)?.opened;
-        let at = opened.iter().rposition(|(i, _)| *i == id)?;
-        Some(opened.remove(at).1)
+        self.node_mut(holder)?.opened.remove(id)
     }
 
     /// The object at a place.
@@ -392,7 +391,7 @@ pub(crate) fn open(holder: &Object, handle: Arc<dyn Handle>) -> Result<HandleId,
             && !holder.is_withdrawn()
             && let Some(node) = tree.node_mut(holder.key)
         {
-            node.opened.push((id, handle));
+            node.opened.push(id, handle);
             tree.next_handle += 1;
             return Ok(id);
         }
@@ -424,12 +423,7 @@ pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc
     let Some(node) = tree.node_mut(holder.key) else {
         return Vec::new();
     };
-    let at = node.opened.partition_point(|(i, _)| i.0 < mark.0);
-    node.opened
-        .split_off(at)
-        .into_iter()
-        .map(|(_, h)| h)
-        .collect()
+    node.opened.take_since(mark)
 }
 
 /// The id that the next opened handle will have.

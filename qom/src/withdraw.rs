@@ -319,7 +319,7 @@ fn close_object(object: &Arc<Object>) {
 /// Closes what is open in an object's name, newest first.
 fn close_opened(object: &Arc<Object>) {
     let mut opened = object.machine_inner().tree.lock().take_opened(object.key);
-    while let Some((_, handle)) = opened.pop() {
+    while let Some(handle) = opened.pop() {
         close_one(object, handle);
     }
 }

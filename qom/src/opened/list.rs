@@ -1,0 +1,270 @@
+//! The list of what one object has opened: by age, with holes.
+//!
+//! Most handles come and go like a stack, and then this is one. What goes in another order leaves a hole: to move the younger ones up at once
+//! would cost whoever closes many handles, oldest first, the square of their number. A hole is filled in when the list is tidied, which is when
+//! more than half of it are holes, so each hole pays for at most two entries.
+
+use super::HandleId;
+
+/// Oldest first.
+///
+/// INVARIANT: the ids ascend; the last entry is not a hole; at most half of the entries are holes, of which there are `holes`.
+#[derive(Debug)]
+pub(crate) struct HandleList<H> {
+    entries: Vec<(HandleId, Option<H>)>,
+    holes: usize,
+}
+
+impl<H> HandleList<H> {
+    /// Adds a handle that is younger than all that are or were in the list.
+    pub(crate) fn push(&mut self, id: HandleId, handle: H) {
+        debug_assert!(self.entries.last().is_none_or(|(last, _)| *last < id));
+        self.entries.push((id, Some(handle)));
+    }
+
+    /// Takes the youngest one out.
+    pub(crate) fn pop(&mut self) -> Option<H> {
+        let (_, handle) = self.entries.pop()?;
+        self.tidy();
+        handle
+    }
+
+    /// Takes one out, which it may well not have.
+    pub(crate) fn remove(&mut self, id: HandleId) -> Option<H> {
+        if self.entries.last()?.0 == id {
+            return self.pop();
+        }
+        let at = self.entries.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let handle = self.entries[at].1.take()?;
+        self.holes += 1;
+        self.tidy();
+        Some(handle)
+    }
+
+    /// Takes out what is not older than `mark`; oldest first.
+    pub(crate) fn take_since(&mut self, mark: HandleId) -> Vec<H> {
+        let at = self.entries.partition_point(|(id, _)| *id < mark);
+        let entries = self.entries.split_off(at);
+        let of_these = entries.len();
+        let taken: Vec<H> = entries.into_iter().filter_map(|(_, h)| h).collect();
+        self.holes -= of_these - taken.len();
+        self.tidy();
+        taken
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &H> {
+        self.entries
+            .iter()
+            .filter_map(|(_, handle)| handle.as_ref())
+    }
+
+    /// Restores the invariant after something was taken out.
+    #[inline]
+    fn tidy(&mut self) {
+        if self.holes > 0 {
+            self.fill_in();
+        }
+    }
+
+    #[cold]
+    fn fill_in(&mut self) {
+        while self
+            .entries
+            .pop_if(|(_, handle)| handle.is_none())
+            .is_some()
+        {
+            self.holes -= 1;
+        }
+        if self.holes * 2 > self.entries.len() {
+            self.entries.retain(|(_, handle)| handle.is_some());
+            self.holes = 0;
+        }
+    }
+}
+
+impl<H> Default for HandleList<H> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            holes: 0,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> HandleId {
+        HandleId(number)
+    }
+
+    fn list(ids: impl IntoIterator<Item = u64>) -> HandleList<u64> {
+        let mut list = HandleList::default();
+        for number in ids {
+            list.push(id(number), number);
+        }
+        list
+    }
+
+    fn all(list: &HandleList<u64>) -> Vec<u64> {
+        list.iter().copied().collect()
+    }
+
+    fn check(list: &HandleList<u64>) {
+        let holes = list.entries.iter().filter(|(_, h)| h.is_none()).count();
+        assert_eq!(list.holes, holes);
+        assert!(holes * 2 <= list.entries.len(), "{list:?}");
+        assert!(list.entries.last().is_none_or(|(_, h)| h.is_some()));
+        assert!(list.entries.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn the_youngest_goes_first_past_holes() {
+        let mut list = list(0..8);
+        for gone in [6, 2, 5] {
+            assert_eq!(list.remove(id(gone)), Some(gone));
+            check(&list);
+        }
+        assert_eq!(all(&list), [0, 1, 3, 4, 7]);
+        assert_eq!((list.entries.len(), list.holes), (8, 3), "holes stay");
+        assert_eq!(list.pop(), Some(7));
+        check(&list);
+        assert_eq!(
+            (list.entries.len(), list.holes),
+            (5, 1),
+            "the last is no hole"
+        );
+        let mut order = Vec::new();
+        while let Some(handle) = list.pop() {
+            check(&list);
+            order.push(handle);
+        }
+        assert_eq!(order, [4, 3, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_taken_out() {
+        let mut list = list([3, 5, 9, 11]);
+        assert_eq!(list.remove(id(5)), Some(5));
+        for absent in [0, 4, 5, 10, 12] {
+            assert_eq!(list.remove(id(absent)), None, "{absent}");
+            check(&list);
+        }
+        assert_eq!(all(&list), [3, 9, 11]);
+        assert_eq!(HandleList::<u64>::default().remove(id(0)), None);
+    }
+
+    #[test]
+    fn more_holes_than_handles_are_filled_in() {
+        let mut list = list(0..8);
+        for gone in 0..4 {
+            assert_eq!(list.remove(id(gone)), Some(gone));
+        }
+        assert_eq!((list.entries.len(), list.holes), (8, 4));
+        assert_eq!(list.remove(id(4)), Some(4));
+        assert_eq!((list.entries.len(), list.holes), (3, 0));
+        assert_eq!(all(&list), [5, 6, 7]);
+        // Found under their ids afterwards, too.
+        assert_eq!(list.remove(id(6)), Some(6));
+        list.push(id(8), 8);
+        assert_eq!(all(&list), [5, 7, 8]);
+        check(&list);
+    }
+
+    #[test]
+    fn what_is_younger_than_a_mark_leaves_with_its_holes() {
+        let mut list = list(0..10);
+        for gone in [0, 3, 4, 7] {
+            assert_eq!(list.remove(id(gone)), Some(gone));
+        }
+        assert_eq!(list.take_since(id(5)), [5, 6, 8, 9]);
+        check(&list);
+        assert_eq!(all(&list), [1, 2]);
+        assert_eq!(list.take_since(id(5)), [0; 0]);
+        assert_eq!(list.take_since(id(0)), [1, 2]);
+        assert_eq!((list.entries.len(), list.holes), (0, 0));
+    }
+
+    #[test]
+    fn it_says_what_a_plain_list_says() {
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let (mut list, mut plain) = (HandleList::default(), Vec::new());
+        for number in 0..20_000 {
+            match next(8) {
+                0..4 => {
+                    list.push(id(number), number);
+                    plain.push(number);
+                }
+                4 => assert_eq!(list.pop(), plain.pop()),
+                5 if next(50) == 0 => {
+                    let mark = next(number + 1);
+                    let at = plain.partition_point(|n| *n < mark);
+                    assert_eq!(list.take_since(id(mark)), plain.split_off(at));
+                }
+                _ => {
+                    let near = plain.len().saturating_sub(1 + next(20) as usize);
+                    let gone = plain.get(near).copied().unwrap_or(number);
+                    let expected = (near < plain.len()).then(|| plain.remove(near));
+                    assert_eq!(list.remove(id(gone)), expected);
+                }
+            }
+            check(&list);
+        }
+        assert_eq!(all(&list), plain);
+    }
+
+    /// How many entries are looked at or moved while each handle is taken out, in the order given. A search in a sorted list is not counted.
+    fn steps(many: u64, order: impl Iterator<Item = u64>) -> usize {
+        let mut list = list(0..many);
+        let mut steps = 0;
+        for gone in order {
+            let before = (list.entries.len(), list.holes);
+            assert_eq!(list.remove(id(gone)), Some(gone));
+            steps += 1 + before.0 - list.entries.len();
+            if list.holes == 0 && before.1 > 0 {
+                // What the filling in left.
+                steps += list.entries.len();
+            }
+        }
+        assert_eq!(all(&list), [0; 0]);
+        steps
+    }
+
+    #[test]
+    fn the_work_is_linear_in_any_order() {
+        for many in [5_000, 40_000] {
+            let limit = 4 * usize::try_from(many).unwrap();
+            for (name, steps) in [
+                ("oldest first", steps(many, 0..many)),
+                ("newest first", steps(many, (0..many).rev())),
+                // 7919 divides neither number, so each comes once.
+                ("mixed", steps(many, (0..many).map(|n| n * 7919 % many))),
+                (
+                    "from the middle",
+                    steps(many, (many / 2..many).chain(0..many / 2)),
+                ),
+            ] {
+                assert!(steps <= limit, "{name}: {steps} for {many}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_stays_as_long_as_what_is_in_it() {
+        let mut list = list(0..100);
+        for number in 100..10_000 {
+            list.push(id(number), number);
+            assert_eq!(list.remove(id(number - 100)), Some(number - 100));
+            assert!(list.entries.len() <= 201, "{}", list.entries.len());
+        }
+        check(&list);
+    }
+}
