@@ -210,7 +210,9 @@ mod tests {
                     assert_eq!(list.take_since(id(mark)), plain.split_off(at));
                 }
                 _ => {
-                    let near = plain.len().saturating_sub(1 + next(20) as usize);
+                    let near = plain
+                        .len()
+                        .saturating_sub(1 + usize::try_from(next(20)).unwrap());
                     let gone = plain.get(near).copied().unwrap_or(number);
                     let expected = (near < plain.len()).then(|| plain.remove(near));
                     assert_eq!(list.remove(id(gone)), expected);
