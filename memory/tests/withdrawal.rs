@@ -354,41 +354,44 @@ fn a_section_keeps_what_it_reads_through_a_mapping_that_ends() {
     }
 }
 
-/// So many mappings of one region in one name, and how long it takes until they are ended; the best of a few.
-fn best_time(many: u64, end: fn(&Board, Ref<Card>, Vec<Mapping>)) -> Duration {
-    let once = || {
-        let b = board("many");
-        let card = plug(&b, "card", 0);
-        let peer = b.machine.create::<Container>().unwrap();
-        b.machine.root().add_child("peer", &peer).unwrap();
-        let map = |at| b.space.map(&peer, Gpa(at), 1, Intent::Read).unwrap();
-        let mappings: Vec<Mapping> = (0..many).map(|n| map(0x1000 + n % 0x2000)).collect();
-        let start = Instant::now();
-        end(&b, card, mappings);
-        let took = start.elapsed();
-        assert_eq!(memory::counters(&b.machine).open_mappings, 0);
-        assert!(peer.opened().is_empty());
-        took
-    };
-    (0..3).map(|_| once()).min().unwrap()
+/// How long it takes until so many mappings of one region, all in one name, are ended.
+fn time_to_end(many: u64, end: fn(Ref<Card>, Vec<Mapping>)) -> Duration {
+    let b = board("many");
+    let card = plug(&b, "card", 0);
+    let peer = b.machine.create::<Container>().unwrap();
+    b.machine.root().add_child("peer", &peer).unwrap();
+    let map = |at| b.space.map(&peer, Gpa(at), 1, Intent::Read).unwrap();
+    let mappings: Vec<Mapping> = (0..many).map(|n| map(0x1000 + n % 0x2000)).collect();
+    let start = Instant::now();
+    end(card, mappings);
+    let took = start.elapsed();
+    assert_eq!(memory::counters(&b.machine).open_mappings, 0);
+    assert!(peer.opened().is_empty());
+    took
 }
 
-/// Eight times as many take eight times as long, and not 64 times.
+/// Eight times 5,000 mappings take about as long as 40,000 do at once. Were each one's end in proportion to how many there are, it would be an
+/// eighth. Both sides take equally long where all is well, so a busy machine slows both down; and of each the best of a few counts.
 #[test]
 fn the_end_of_many_mappings_takes_time_in_proportion() {
-    let unmapped: fn(&Board, Ref<Card>, Vec<Mapping>) = |_, _, mappings| {
+    let unmapped: fn(Ref<Card>, Vec<Mapping>) = |_, mappings| {
         // Oldest first.
         for mapping in mappings {
             assert!(mapping.unmap(0).unwrap().is_ok());
         }
     };
-    let withdrawn: fn(&Board, Ref<Card>, Vec<Mapping>) = |_, card, mappings| {
+    let withdrawn: fn(Ref<Card>, Vec<Mapping>) = |card, mappings| {
         card.unparent().unwrap();
         assert!(mappings.iter().all(|m| !m.is_open()));
     };
     for (name, end) in [("unmapped", unmapped), ("withdrawn", withdrawn)] {
-        let (few, many) = (best_time(5_000, end), best_time(40_000, end));
-        assert!(many < few * 16, "{name}: {few:?}, {many:?}");
+        let (mut apart, mut at_once) = (Duration::MAX, Duration::MAX);
+        let proportional = (0..5).any(|_| {
+            apart = apart.min((0..8).map(|_| time_to_end(5_000, end)).sum());
+            at_once = at_once.min(time_to_end(40_000, end));
+            at_once < apart * 3
+        });
+        assert!(proportional, "{name}: {apart:?} apart, {at_once:?} at once");
     }
 }
 

@@ -228,10 +228,14 @@ mod tests {
         let mut list = list(0..many);
         let mut steps = 0;
         for gone in order {
+            let newest = list
+                .entries
+                .last()
+                .is_some_and(|(last, _)| *last == id(gone));
             let before = (list.entries.len(), list.holes);
             assert_eq!(list.remove(id(gone)), Some(gone));
             steps += 1 + before.0 - list.entries.len();
-            if list.holes == 0 && before.1 > 0 {
+            if list.holes == 0 && (before.1 > 0 || !newest) {
                 // What the filling in left.
                 steps += list.entries.len();
             }
