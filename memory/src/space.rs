@@ -20,7 +20,7 @@ use crate::view::{View, ViewCell};
 use arc_swap::ArcSwap;
 use qom::grace::{Domain, Published};
 use qom::layer::{self, Hold, Holder, Place, Target, machine_of};
-use qom::{Handle, HandleId, MachineHandle, Object};
+use qom::{Handle, HandleId, MachineHandle};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -321,7 +321,11 @@ impl AddressSpace {
     /// # Errors
     /// As [`map`](Self::map); and not all bytes are in one range of RAM.
     #[track_caller]
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would take the pin through memory, which costs as much as pinning"
+    )]
+    #[inline(always)]
     pub fn pin(
         &self,
         holder: &(impl Target + ?Sized),
@@ -330,14 +334,27 @@ impl AddressSpace {
         intent: Intent,
     ) -> Result<Pin, MapError> {
         let (here, range) = (Location::caller(), (addr, len));
-        let at_once =
-            |holder: &Object| Pin::at_once(&Request::new(self, holder, range, intent, here));
-        // In two steps, as a result with an error in it goes through memory.
-        match holder.with(at_once) {
-            Ok(Some(pin)) => Ok(pin),
-            _ => holder
-                .with(|holder| Pin::or_error(&Request::new(self, holder, range, intent, here)))?,
+        if let Some(object) = holder.at_hand()
+            && let Some(pin) = Pin::at_once(&Request::new(self, object, range, intent, here))
+        {
+            return Ok(pin);
         }
+        self.pin_otherwise(holder, range, intent, here)
+    }
+
+    /// Apart, as a result with an error in it goes through memory.
+    #[inline(never)]
+    fn pin_otherwise(
+        &self,
+        holder: &(impl Target + ?Sized),
+        range: (Gpa, u64),
+        intent: Intent,
+        here: &'static Location<'static>,
+    ) -> Result<Pin, MapError> {
+        holder.with(|holder| {
+            let request = Request::new(self, holder, range, intent, here);
+            Pin::at_once(&request).map_or_else(|| Pin::or_error(&request), Ok)
+        })?
     }
 
     /// An owned copy of the present view, in the name of `holder`; never to be kept across a return to the event loop.

@@ -47,7 +47,11 @@ impl Hold {
     /// and by number always ([`unnamed`](crate::layer::unnamed)).
     ///
     /// None where there are too many.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a pin is little more than this, and a call would take its result through memory"
+    )]
+    #[inline(always)]
     pub fn beside(
         &self,
         reason: Reason,

@@ -61,9 +61,19 @@ pub trait Target {
     fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
         Ok(f(&*self.pointer()?))
     }
+
+    /// The object, where a borrow of this is one of it. None says nothing.
+    #[inline]
+    fn at_hand(&self) -> Option<&Object> {
+        None
+    }
 }
 
 impl Target for Object {
+    #[inline]
+    fn at_hand(&self) -> Option<&Object> {
+        Some(self)
+    }
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
         Ok(f(self))
@@ -74,6 +84,10 @@ impl Target for Object {
 }
 impl Target for Pointer {
     #[inline]
+    fn at_hand(&self) -> Option<&Object> {
+        Some(self)
+    }
+    #[inline]
     fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
         Ok(f(self))
     }
@@ -82,6 +96,10 @@ impl Target for Pointer {
     }
 }
 impl<T: ObjectImpl> Target for Ref<T> {
+    #[inline]
+    fn at_hand(&self) -> Option<&Object> {
+        Some(self.object())
+    }
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&Object) -> R) -> Result<R, Gone> {
         Ok(f(self.object()))

@@ -276,16 +276,21 @@ impl Reclaimer {
         Ok(())
     }
 
-    /// The next batch, and how much of `asked` it answers. `None` when the thread is to end.
-    fn next(&self, inner: &Inner) -> Option<(Vec<Retired>, u64)> {
+    /// The next batch. `None` when the thread is to end.
+    fn next(&self, inner: &Inner) -> Option<Batch> {
         let mut state = self.lock();
         loop {
             if state.asked != state.handed {
                 let rest = state.rest(inner);
                 if rest.is_zero() {
+                    let pressed = state.is_pressed();
                     state.pressing = false;
                     self.note_pressed(&state);
-                    return Some((state.queue.drain(..).collect(), state.asked));
+                    return Some(Batch {
+                        items: state.queue.drain(..).collect(),
+                        asked: state.asked,
+                        pressed,
+                    });
                 }
                 state.sleep = Sleep::Resting;
                 state = self.work.wait_for(state, rest);
@@ -304,7 +309,8 @@ impl Reclaimer {
         }
     }
 
-    /// Stays awake for a moment after work: what comes in bursts then costs no wake-up. What may rest does not end the moment.
+    /// Stays awake for a moment after work that was in a hurry: what comes in bursts then costs no wake-up. What may rest does not end the moment, and
+    /// is followed by none: awake, the thread would take turns with those it works for.
     fn linger(&self, inner: &Inner, handed: u64) {
         let begun = Instant::now();
         let is_called =
@@ -355,6 +361,15 @@ impl Reclaimer {
     }
 }
 
+/// What one grace period is for.
+struct Batch {
+    items: Vec<Retired>,
+    /// How much of [`State::asked`] it answers.
+    asked: u64,
+    /// Whether somebody was in a hurry.
+    pressed: bool,
+}
+
 impl State {
     fn is_to_be_woken(&self) -> bool {
         match self.sleep {
@@ -382,14 +397,21 @@ impl State {
 /// The thread.
 fn run(inner: &Arc<Inner>) {
     let reclaimer = inner.reclaimer();
-    while let Some((batch, asked)) = reclaimer.next(inner) {
+    while let Some(Batch {
+        items,
+        asked,
+        pressed,
+    }) = reclaimer.next(inner)
+    {
         reclaimer.grace(inner);
         // One call per batch; a batch of nothing but waiting needs none.
-        if !batch.is_empty() && catch_unwind(AssertUnwindSafe(|| inner.hand_on(batch))).is_err() {
+        if !items.is_empty() && catch_unwind(AssertUnwindSafe(|| inner.hand_on(items))).is_err() {
             tracing::error!(domain = %inner.name(), "the sink panicked");
         }
         reclaimer.lock().handed = asked;
         reclaimer.done.notify_all();
-        reclaimer.linger(inner, asked);
+        if pressed {
+            reclaimer.linger(inner, asked);
+        }
     }
 }
