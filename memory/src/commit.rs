@@ -21,11 +21,10 @@ const BYTES_PER_RANGE: u64 = 256;
 
 /// One of the spaces that were published.
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
-    let (changed, notified, hearers, mut leaving) = {
+    let (changed, notified, hearers) = {
         let mut topo = cell.borrow_mut();
         let pending = topo.topology.take_pending();
         let notified = pending.notified();
-        let leaving = std::mem::take(&mut topo.leaving);
         if pending.is_empty() && !notified {
             return None;
         }
@@ -51,7 +50,7 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         });
         changed.sort_unstable_by_key(|(space, _)| space.key);
         let hearers = notified.then(|| topo.hearers());
-        (changed, notified, hearers, leaving)
+        (changed, notified, hearers)
     };
     let told = hearers.as_deref().map_or(&[][..], |h| &h.all);
     state.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +74,7 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         for entry in own {
             entry.call(&space, Call::Begin);
         }
-        apply(&space, change, std::mem::take(&mut leaving));
+        apply(&space, change);
         for entry in own {
             entry.call(&space, Call::Commit);
         }
@@ -133,8 +132,8 @@ impl Topo {
     }
 }
 
-/// Tells one space's listeners and publishes its new view; the old one keeps so many bytes that belong to withdrawn regions.
-fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>, leaving: u64) {
+/// Tells one space's listeners and publishes its new view.
+fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     let old = View { flat: change.old };
     let new = View { flat: change.new };
     let listeners = space.listeners.load();
@@ -163,8 +162,7 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>, leaving: u64) {
     }
     let ranges = (difference.removed.len() + difference.added.len()) as u64;
     tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
-    let structure = BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges;
-    space.publish(new, structure.saturating_add(leaving));
+    space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
 }
 
 /// A commit that left a space as it was: those who asked for it hear of every range.

@@ -36,7 +36,7 @@ struct LeafInner {
     host: Option<HostMemory>,
     core: Arc<RegionCore>,
     range: FlatRange,
-    /// Dropped with the last view that shows the range: on the executor, a grace period after it was replaced.
+    /// Dropped with the last view that shows the range, a grace period after it was replaced: by whoever retires the next view, or on the executor.
     hold: Option<Hold>,
 }
 

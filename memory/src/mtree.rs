@@ -135,6 +135,9 @@ fn kind(node: &Node, readonly: bool) -> &'static str {
     }
 }
 
+/// No line is indented further: text as wide as a topology is deep would help nobody.
+const MOST_INDENT: usize = 1024;
+
 /// The tree below `key`, whose byte 0 is at address 0. With a list of what is to be written, as regions nest as deep as their makers like.
 fn tree(topo: &Topo, key: RegionKey, out: &mut String, targets: &mut Vec<RegionKey>) {
     let mut next = vec![(key, 0u64, 1usize)];
@@ -143,7 +146,7 @@ fn tree(topo: &Topo, key: RegionKey, out: &mut String, targets: &mut Vec<RegionK
             continue;
         };
         if node.is_enabled() {
-            line(topo, key, node, base, 2 * depth, out);
+            line(topo, key, node, base, (2 * depth).min(MOST_INDENT), out);
             if let Kind::Alias { target, .. } = node.kind() {
                 targets.extend(target);
             }

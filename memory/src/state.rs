@@ -41,8 +41,6 @@ pub(crate) struct Topo {
     pub(crate) next_listener: u64,
     /// Open transactions of the thread that has the lock.
     pub(crate) depth: u32,
-    /// Bytes of regions that were withdrawn since the last commit: readers of the views that it replaces hold them up.
-    pub(crate) leaving: u64,
     /// Holds given up in the open transaction: dropped outside the lock.
     pub(crate) garbage: SmallVec<[Hold; 2]>,
     /// Who is told of commits; none where somebody came or went since the last one.
@@ -87,7 +85,6 @@ impl MemoryState {
                 next_space: 0,
                 next_listener: 0,
                 depth: 0,
-                leaving: 0,
                 garbage: SmallVec::new(),
                 hearers: None,
                 view_holder: Holder::named("flat views"),

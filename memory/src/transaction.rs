@@ -355,10 +355,6 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
             topo.drop_holds_of(key);
         }
         topo.topology.retract(&keys);
-        let bytes = regions
-            .iter()
-            .map(|(_, region, _)| region.core().bytes_alone());
-        topo.leaving = bytes.fold(topo.leaving, u64::saturating_add);
     });
     // Mappings of the regions end too: their next use answers `Withdrawn`.
     for (_, region, _) in &regions {
@@ -368,6 +364,16 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
                 ended.push(mapping);
             }
         }
+    }
+    drop(session);
+    // Readers of any earlier view that showed one of them hold up its memory, whether or not a view shows it at this moment.
+    let bytes = regions
+        .iter()
+        .map(|(_, region, _)| region.core().bytes_alone());
+    let bytes = bytes.fold(0, u64::saturating_add);
+    if bytes > 0 {
+        let what = "memory of withdrawn regions";
+        machine.domain().retire(bytes, Box::new(()), what);
     }
 }
 

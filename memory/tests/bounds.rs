@@ -52,12 +52,20 @@ fn parked(space: &AddressSpace) -> (std::thread::JoinHandle<()>, std::sync::mpsc
 fn the_memory_of_withdrawn_regions_counts_until_readers_have_left() {
     let rig = rig("ram");
     let (reader, leave) = parked(&rig.space);
-    let cycle = || -> Result<(), RegionError> {
+    let mut round = 0;
+    let mut cycle = || -> Result<(), RegionError> {
         let backing = Backing::anonymous(MIB).unwrap();
         let ram = Region::ram("ram", backing).create(rig.machine.root())?;
         let added = rig.system.add_subregion(Offset(0), &ram, Priority(0));
+        round += 1;
+        // Whether a view shows it or not when it is withdrawn.
+        let hidden = match round % 3 {
+            0 => Ok(()),
+            1 => rig.system.del_subregion(&ram),
+            _ => ram.set_enabled(false),
+        };
         ram.unparent().unwrap();
-        added
+        added.and(hidden)
     };
     let done = (0..100).take_while(|_| cycle().is_ok()).count();
     assert!((8..=9).contains(&done), "{done} regions of 1 MiB");

@@ -11,7 +11,7 @@ use crate::object::Object;
 use crate::panics;
 use crate::tracker::Token;
 use crate::withdraw::Withdrawal;
-use inert::{Inert, MOMENT};
+use inert::Inert;
 use parking_lot::{Condvar, Mutex};
 use qom_grace::Retired;
 use std::cell::Cell;
@@ -333,19 +333,18 @@ impl Executor {
                     if let Some(work) = queue.take() {
                         break work;
                     }
-                    if queue.stop && queue.is_empty() {
+                    if queue.stop && queue.is_empty() && queue.running == [0; KINDS.len()] {
                         queue.ended = true;
                         drop(queue);
                         self.changed.notify_all();
                         return;
                     }
-                    if queue.inert.waiting.is_empty() {
-                        queue.inert.watched = false;
-                        self.changed.wait(&mut queue);
+                    queue.inert.watched = !queue.inert.is_empty();
+                    if queue.inert.watched {
+                        let rest = queue.inert.rest();
+                        self.changed.wait_for(&mut queue, rest);
                     } else {
-                        queue.inert.watched = true;
-                        let passed = self.changed.wait_for(&mut queue, MOMENT).timed_out();
-                        queue.inert.overdue = passed && !queue.inert.waiting.is_empty();
+                        self.changed.wait(&mut queue);
                     }
                     self.wakeups.fetch_add(1, Ordering::Relaxed);
                 }
@@ -411,7 +410,7 @@ impl Kind {
 impl Queue {
     fn is_empty(&self) -> bool {
         self.disposals.is_empty()
-            && self.inert.waiting.is_empty()
+            && self.inert.is_empty()
             && self.finalizers.is_empty()
             && self.teardown.is_empty()
             && self.bottom_halves.is_empty()

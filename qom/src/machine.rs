@@ -8,6 +8,7 @@ mod wait;
 pub use builder::MachineBuilder;
 pub use close::Machine;
 pub use event::{MachineEvent, Subscription};
+use wait::Hurry;
 pub use wait::Pending;
 pub(crate) use wait::{Help, deadline};
 
@@ -361,6 +362,8 @@ impl MachineHandle {
         if context::depth(Place::Executor) > 0 {
             return Ok(());
         }
+        // What lies about is dropped by whoever waits for room.
+        let _hurry = (!self.0.domain.has_room()).then(|| Hurry::begin(&self.0));
         self.0.domain.make_room()
     }
 

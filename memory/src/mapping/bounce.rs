@@ -5,6 +5,7 @@ use super::found::Request;
 use crate::attrs::Attrs;
 use crate::host::Backing;
 use crate::space::SpaceGuard;
+use qom::layer::{self, Place};
 use std::sync::atomic::Ordering;
 
 /// A bounce buffer of up to `len` bytes, filled where it is to be read.
@@ -14,13 +15,15 @@ pub(super) fn bounce(
     len: u64,
 ) -> Result<Backing, MapError> {
     let (space, holder) = (request.space, request.holder);
-    // Copies that readers still look at are out of the budget, and count as retired.
-    let room = space.machine().make_room();
-    room.map_err(|source| MapError::Overloaded {
-        space: space.name().into(),
-        holder: holder.describe(),
-        source: Box::new(source),
-    })?;
+    // Copies that readers still look at are out of the budget, and count as retired. In a transaction nobody waits.
+    if layer::depth(Place::Transaction) == 0 {
+        let room = space.machine().make_room();
+        room.map_err(|source| MapError::Overloaded {
+            space: space.name().into(),
+            holder: holder.describe(),
+            source: Box::new(source),
+        })?;
+    }
     let (used, limit) = (
         &space.inner.bounce_bytes,
         space.inner.bounce_limit.load(Ordering::Relaxed),

@@ -371,6 +371,11 @@ impl Domain {
         self.0.reclaimer.relax(fewer);
     }
 
+    /// Whether no more is retired than the configuration allows.
+    pub fn has_room(&self) -> bool {
+        self.0.account.bytes() <= self.0.config.retired_bytes_limit
+    }
+
     /// Bounds what is retired: to be called by whoever is about to retire more. Nothing happens as long as the retired bytes
     /// are within the limit. Beyond it, outside read sections the call waits for
     /// [`limit_wait`](DomainConfig::limit_wait) at most. Inside one it lets the caller go on, and the exit of the thread's outermost guard

@@ -9,31 +9,46 @@
 
 use super::{Disposal, Executor};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long they are left to others.
-pub(super) const MOMENT: Duration = Duration::from_micros(500);
+const MOMENT: Duration = Duration::from_micros(500);
 
 /// What is left lying, and for how long. Under the executor's lock.
 #[derive(Default)]
 pub(super) struct Inert {
-    pub(super) waiting: Vec<Disposal>,
+    waiting: Vec<Disposal>,
+    /// Since when the first of them lies here.
+    since: Option<Instant>,
     /// Withdrawn objects that are not finalized, and threads that wait for quiescence.
     hurried: usize,
-    /// The executor's thread has waited long enough.
-    pub(super) overdue: bool,
     /// The executor's thread looks again in a moment, and needs no call.
     pub(super) watched: bool,
 }
 
 impl Inert {
-    /// Whether the executor is to drop what there is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether the executor is to drop what there is, also where it has other work.
     pub(super) fn is_due(&self) -> bool {
-        !self.waiting.is_empty() && (self.hurried > 0 || self.overdue)
+        !self.is_empty() && (self.hurried > 0 || self.rest().is_zero())
+    }
+
+    /// How long the executor is to leave it to others.
+    pub(super) fn rest(&self) -> Duration {
+        self.since
+            .map_or(MOMENT, |since| MOMENT.saturating_sub(since.elapsed()))
+    }
+
+    fn push(&mut self, disposal: Disposal) {
+        self.since.get_or_insert_with(Instant::now);
+        self.waiting.push(disposal);
     }
 
     pub(super) fn take(&mut self) -> Vec<Disposal> {
-        self.overdue = false;
+        self.since = None;
         std::mem::take(&mut self.waiting)
     }
 }
@@ -65,7 +80,7 @@ impl Executor {
             drop(queue);
             return self.push_disposal(disposal);
         }
-        queue.inert.waiting.push(disposal);
+        queue.inert.push(disposal);
         // ORDERING: Relaxed: a hint; who misses it leaves the rest to the next one.
         self.inert_lying.store(true, Ordering::Relaxed);
         let call = queue.inert.is_due() || !std::mem::replace(&mut queue.inert.watched, true);
@@ -87,7 +102,12 @@ impl Executor {
             queue.inert.take()
         };
         all.into_iter().for_each(Disposal::run);
-        self.queue.lock().running[super::Kind::Disposal as usize] -= 1;
+        let mut queue = self.queue.lock();
+        queue.running[super::Kind::Disposal as usize] -= 1;
+        if queue.stop {
+            // The executor does not end before this.
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -97,7 +117,7 @@ mod tests {
     use crate::grace::Published;
     use crate::layer::{Hold, Holder, Reason};
     use crate::{Container, Machine, ObjectOps};
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
     use std::thread::ThreadId;
     use std::time::{Duration, Instant};
@@ -164,7 +184,27 @@ mod tests {
         }
         let me = std::thread::current().id();
         assert!(shown.droppers.lock().unwrap().iter().all(|t| *t != me));
-        assert!(!shown.executor().queue.lock().inert.overdue);
+        assert!(shown.executor().queue.lock().inert.since.is_none());
+    }
+
+    /// A bottom half that comes back all the time leaves the executor no moment without work.
+    #[test]
+    fn other_work_does_not_keep_the_executor_from_it() {
+        fn again(machine: &crate::MachineHandle, stop: &Arc<AtomicBool>) {
+            std::thread::sleep(Duration::from_micros(50));
+            if !stop.load(Ordering::Relaxed) {
+                let (next, stop) = (machine.clone(), stop.clone());
+                machine.defer(move || again(&next, &stop));
+            }
+        }
+        let shown = Shown::new();
+        let stop = Arc::<AtomicBool>::default();
+        again(shown.machine.handle(), &stop);
+        for round in 1..=20 {
+            shown.replace();
+            shown.wait_for(|s| s.dropped() == round);
+        }
+        stop.store(true, Ordering::Relaxed);
     }
 
     #[test]

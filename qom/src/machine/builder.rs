@@ -10,8 +10,8 @@ use qom_grace::{Domain, DomainConfig, Retired};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-/// What is bigger is dropped on the executor whatever it is: it would hold up whoever retires the next thing.
-const MOST_INERT_BYTES: u64 = 64 << 10;
+/// What is more at once is dropped on the executor whatever it is: it would hold up whoever retires the next thing.
+const MOST_INERT_BYTES: u64 = 256 << 10;
 
 /// How a machine is set up. Made by [`Machine::builder`].
 ///
@@ -82,8 +82,9 @@ impl MachineBuilder {
         let sink = {
             let (executor, tracker) = (executor.clone(), tracker.clone());
             Arc::new(move |retired: Vec<Retired>| {
-                let is_small = |item: &Retired| item.bytes() <= MOST_INERT_BYTES;
-                let inert = retired.iter().all(|item| item.is_inert() && is_small(item));
+                let bytes = retired.iter().map(Retired::bytes);
+                let inert = retired.iter().all(Retired::is_inert)
+                    && bytes.fold(0, u64::saturating_add) <= MOST_INERT_BYTES;
                 let disposal = Disposal::Retired(retired, tracker.token());
                 if inert {
                     executor.push_inert(disposal);
