@@ -46,7 +46,9 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> =
             SmallVec::with_capacity(spaces.len().min(16));
         views.commit_each(topology, pending, leaf, |change| {
-            changed.extend(spaces.get(&change.space).map(|s| (s.clone(), change)));
+            if let Some(space) = spaces.get(&change.space) {
+                changed.push((space.clone(), change));
+            }
         });
         changed.sort_unstable_by_key(|(space, _)| space.key);
         let hearers = notified.then(|| topo.hearers());

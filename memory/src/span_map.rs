@@ -6,6 +6,7 @@
 //! ranges, and counts no references.
 
 mod diff;
+mod in_place;
 mod iter;
 mod keys;
 mod node;

@@ -71,11 +71,18 @@ impl<V: Clone> FlatView<V> {
         let mut difference = Difference::default();
         let mut new = renderer.lend();
         let mut old: SmallVec<[_; 4]> = SmallVec::new();
-        self.for_each_group(damage.spans(), |hull, windows| {
+        self.for_each_group(damage.spans(), |group| {
             new.clear();
-            self.render_group(renderer, topology, root, hull, windows, &mut new);
+            match group {
+                Group::One(near) => near.render(renderer, topology, root, &mut new),
+                Group::Several(hull, windows) => {
+                    self.render_group(renderer, topology, root, hull, windows, &mut new);
+                }
+            }
             old.clear();
-            old.extend(self.map.range(hull));
+            for entry in self.map.range(group.hull()) {
+                old.push(entry);
+            }
             if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
                 view.map = view.map.spliced(span, entries);
             }
@@ -106,24 +113,24 @@ impl<V: Clone> FlatView<V> {
     }
 
     /// Calls `render` with each group of windows that is to be rendered together, as what lies between
-    /// them may merge with both; with the group's hull, which has whole old ranges at both ends. The
-    /// windows ascend, and neither overlap nor touch.
-    fn for_each_group(&self, damage: &[Span], mut render: impl FnMut(Span, &[Span])) {
+    /// them may merge with both.
+    fn for_each_group(&self, damage: &[Span], mut render: impl FnMut(Group<'_>)) {
         // Many small windows cost more than one large one where little lies between them.
         if let [first, .., last] = damage
             && damage.len() > 32
             && damage.len() * 3 >= self.len()
         {
-            return self.for_each_group(&[first.hull(*last)], render);
+            return render(Group::One(&self.around(first.hull(*last))));
         }
         if let [span] = damage {
-            let (window, hull) = self.around(*span);
-            return render(hull, &[window]);
+            return render(Group::One(&self.around(*span)));
         }
         let mut group: Option<Span> = None;
         let mut windows: Vec<Span> = Vec::new();
         for &span in damage {
-            let (mut window, hull) = self.around(span);
+            let Near {
+                mut window, hull, ..
+            } = self.around(span);
             match group {
                 Some(before) if before.overlaps(hull) => {
                     group = Some(before.hull(hull));
@@ -133,7 +140,7 @@ impl<V: Clone> FlatView<V> {
                 }
                 done => {
                     if let Some(done) = done {
-                        render(done, &windows);
+                        render(Group::Several(done, &windows));
                     }
                     group = Some(hull);
                     windows.clear();
@@ -142,26 +149,26 @@ impl<V: Clone> FlatView<V> {
             windows.push(window);
         }
         if let Some(done) = group {
-            render(done, &windows);
+            render(Group::Several(done, &windows));
         }
     }
 
-    /// The window to be rendered for a damaged span, and the hull of what takes part in the merging.
-    fn around(&self, span: Span) -> (Span, Span) {
-        let mut window = span;
-        let mut hull = span;
-        let beside = [span.first().checked_sub(1), span.last().checked_add(1)];
-        for (range, _) in beside
-            .into_iter()
-            .flatten()
-            .filter_map(|addr| self.range_at(addr))
-        {
-            hull = hull.hull(range.span);
+    /// What is to be rendered for a damaged span, and what is beside it.
+    fn around(&self, span: Span) -> Near {
+        let beside = |addr: Option<u64>| addr.and_then(|addr| self.range_at(addr));
+        let mut near = Near {
+            left: beside(span.first().checked_sub(1)).map(|(range, _)| range),
+            window: span,
+            right: beside(span.last().checked_add(1)).map(|(range, _)| range),
+            hull: span,
+        };
+        for range in [near.left, near.right].into_iter().flatten() {
+            near.hull = near.hull.hull(range.span);
             if range.unmergeable {
-                window = window.hull(range.span);
+                near.window = near.window.hull(range.span);
             }
         }
-        (window, hull)
+        near
     }
 
     /// The new ranges in a group's hull: rendered in the windows, and the old ones' parts beside them.
@@ -192,6 +199,58 @@ impl<V: Clone> FlatView<V> {
             next = window.last().checked_add(1);
         }
         stay(next.and_then(|first| Span::new(first, hull.last())), out);
+    }
+}
+
+/// Windows that are to be rendered together.
+#[derive(Clone, Copy)]
+enum Group<'a> {
+    /// One, and what is beside it.
+    One(&'a Near),
+    /// Several, ascending, which neither overlap nor touch; and their hull, which has whole old ranges at both ends.
+    Several(Span, &'a [Span]),
+}
+
+impl Group<'_> {
+    fn hull(self) -> Span {
+        match self {
+            Self::One(near) => near.hull,
+            Self::Several(hull, _) => hull,
+        }
+    }
+}
+
+/// A window and the old ranges that reach up to its ends, or over them.
+struct Near {
+    left: Option<FlatRange>,
+    window: Span,
+    right: Option<FlatRange>,
+    /// Of all three: what takes part in the merging.
+    hull: Span,
+}
+
+impl Near {
+    /// The new ranges in the hull: rendered in the window, and the old ones' parts beside it.
+    fn render(
+        &self,
+        renderer: &mut Renderer,
+        topology: &Topology,
+        root: Option<RegionKey>,
+        out: &mut Vec<FlatRange>,
+    ) {
+        let window = self.window;
+        let part = |old: Option<FlatRange>, beside: Option<Span>| old?.clipped(beside?);
+        let before = window.first().checked_sub(1);
+        let before = before.and_then(|last| Span::new(self.hull.first(), last));
+        if let Some(left) = part(self.left, before) {
+            left.append(out);
+        }
+        renderer.render(topology, root, window, out);
+        let behind = window.last().checked_add(1);
+        let behind = behind.and_then(|first| Span::new(first, self.hull.last()));
+        if let Some(right) = part(self.right, behind) {
+            right.append(out);
+        }
     }
 }
 
@@ -268,8 +327,8 @@ fn compare<V: Clone>(
         difference.added.push((*range, value.clone()));
         entries.push((range.span, Entry::new(range, value)));
     }
-    difference
-        .removed
-        .extend(olds.map(|(gone, entry)| (gone, entry.value.clone())));
+    for (gone, entry) in olds {
+        difference.removed.push((gone, entry.value.clone()));
+    }
     Some((span, entries))
 }

@@ -146,7 +146,10 @@ impl<V: Clone> Views<V> {
                 damage: Damage::all(),
             });
         }
-        let mut reached: SmallVec<[SpaceKey; 8]> = affected.iter().map(|one| one.space).collect();
+        let mut reached: SmallVec<[SpaceKey; 8]> = SmallVec::new();
+        for one in &affected {
+            reached.push(one.space);
+        }
         reached.sort_unstable();
         affected.sort_unstable_by_key(|one| (one.view_root, one.space));
         for group in affected.chunk_by_mut(|one, next| one.view_root == next.view_root) {

@@ -6,6 +6,7 @@
 //! slots, one comparison more mostly settles it, and halving is the rest.
 
 use std::hint::select_unpredictable;
+use std::ops::Range;
 
 /// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` keys and `SLOTS` slots are powers of two.
 ///
@@ -27,31 +28,37 @@ pub(super) struct Keys<const N: usize, const SLOTS: usize> {
 }
 
 impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
-    /// The first `len` of these keys, which ascend; behind them is `u64::MAX`.
-    pub(super) fn new(first: [u64; N], len: usize) -> Self {
-        const { assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two()) };
-        let mut this = Self {
+    /// No keys.
+    pub(super) const EMPTY: Self = {
+        assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two());
+        Self {
             _apart: [0; 6],
-            base: first[0],
+            base: u64::MAX,
             shift: 0,
             is_exact: true,
             hints: [0; SLOTS],
-            first,
-        };
-        if let Some(&last) = this.first[..len].last() {
-            this.give_hints(len, last);
+            first: [u64::MAX; N],
         }
-        this
+    };
+
+    /// Puts a key at one place. [`give_hints`](Self::give_hints) is to follow when all are there.
+    pub(super) fn put(&mut self, at: usize, key: u64) {
+        self.first[at] = key;
     }
 
-    /// The same with another key at one place.
-    pub(super) fn with(&self, at: usize, key: u64, len: usize) -> Self {
-        let mut first = self.first;
-        first[at] = key;
-        Self::new(first, len)
+    /// Puts some of another node's keys here, from one place on.
+    pub(super) fn copy(&mut self, at: usize, other: &Self, keys: Range<usize>) {
+        self.first[at..at + keys.len()].copy_from_slice(&other.first[keys]);
     }
 
-    fn give_hints(&mut self, len: usize, last: u64) {
+    /// Makes the table for the first `len` keys, which ascend; behind them is `u64::MAX`.
+    pub(super) fn give_hints(&mut self, len: usize) {
+        let Some(&last) = self.first[..len].last() else {
+            return;
+        };
+        self.base = self.first[0];
+        self.is_exact = true;
+        self.hints = [0; SLOTS];
         let bits = u64::BITS - (last - self.base).leading_zeros();
         self.shift = bits.saturating_sub(SLOTS.ilog2());
         // Each key is noted in the first slot that begins at or behind it; of those that share one, the last. The first key is the base.
@@ -127,7 +134,12 @@ mod tests {
     fn keys_of(keys: &[u64]) -> Keys<16, 32> {
         let mut first = [u64::MAX; 16];
         first[..keys.len()].copy_from_slice(keys);
-        Keys::new(first, keys.len())
+        let mut found = Keys {
+            first,
+            ..Keys::EMPTY
+        };
+        found.give_hints(keys.len());
+        found
     }
 
     fn check(keys: &[u64], addrs: impl IntoIterator<Item = u64>) {

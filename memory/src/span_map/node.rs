@@ -1,9 +1,11 @@
 //! The nodes of a span map.
 
-use std::array;
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Entries;
+use super::in_place::{Empty, make};
 use super::keys::Keys;
 use crate::addr::Span;
 
@@ -44,24 +46,31 @@ impl<V> Clone for Node<V> {
     }
 }
 
+impl<V> Empty for Leaf<V> {
+    const EMPTY: Self = Self {
+        keys: Keys::EMPTY,
+        slots: [const { None }; LEAF],
+        len: 0,
+    };
+}
+
 impl<V> Leaf<V> {
+    /// A leaf of these entries, of which there are one to [`LEAF`].
     pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Arc<Self> {
-        let mut entries = entries.into_iter().fuse();
-        Self::of(array::from_fn(|_| entries.next()))
+        make(|leaf: &mut Self| {
+            leaf.append(entries);
+            leaf.keys.give_hints(leaf.len);
+        })
     }
 
-    /// A leaf of these entries, which come before whatever is `None`.
-    fn of(slots: [Option<(Span, V)>; LEAF]) -> Arc<Self> {
-        let first = slots.each_ref().map(|slot| match slot {
-            Some((span, _)) => span.first(),
-            None => u64::MAX,
-        });
-        let len = slots.iter().take_while(|slot| slot.is_some()).count();
-        Arc::new(Self {
-            keys: Keys::new(first, len),
-            slots,
-            len,
-        })
+    /// Appends these.
+    #[inline]
+    fn append(&mut self, entries: impl IntoIterator<Item = (Span, V)>) {
+        for (slot, entry) in self.slots[self.len..].iter_mut().zip(entries) {
+            self.keys.put(self.len, entry.0.first());
+            *slot = Some(entry);
+            self.len += 1;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -106,58 +115,72 @@ impl<V> Leaf<V> {
 }
 
 impl<V: Clone> Leaf<V> {
-    /// The leaf with the entries from `begin` up to `end` replaced by these; at most [`LEAF`] in all.
-    pub(super) fn spliced(&self, begin: usize, end: usize, entries: Entries<V>) -> Arc<Self> {
-        let mut slots = self.slots.clone();
-        let behind = begin + entries.len();
-        match behind.checked_sub(end) {
-            Some(more) => slots[end..].rotate_right(more),
-            None => {
-                slots[behind..end].fill(None);
-                slots[behind..].rotate_left(end - behind);
-            }
-        }
-        for (slot, entry) in slots[begin..].iter_mut().zip(entries) {
-            *slot = Some(entry);
-        }
-        Self::of(slots)
+    /// The leaf with the entries from `begin` up to `end` replaced by these, of which none are left; at most [`LEAF`] in all.
+    pub(super) fn spliced(&self, begin: usize, end: usize, entries: &mut Entries<V>) -> Arc<Self> {
+        make(|leaf: &mut Self| {
+            leaf.copy(self, 0..begin);
+            leaf.append(entries.drain(..));
+            leaf.copy(self, end..self.len);
+            leaf.keys.give_hints(leaf.len);
+        })
+    }
+
+    /// Appends some of another leaf's entries.
+    fn copy(&mut self, other: &Self, entries: Range<usize>) {
+        let to = self.len..self.len + entries.len();
+        self.keys.copy(to.start, &other.keys, entries.clone());
+        self.slots[to.clone()].clone_from_slice(&other.slots[entries]);
+        self.len = to.end;
     }
 }
 
+impl<V> Empty for Branch<V> {
+    const EMPTY: Self = Self {
+        keys: Keys::EMPTY,
+        children: [const { None }; BRANCH],
+        len: 0,
+        spans: 0,
+    };
+}
+
 impl<V> Branch<V> {
-    /// A branch over up to [`BRANCH`] nodes that are not empty, of one height, in order.
+    /// A branch over one to [`BRANCH`] nodes that are not empty, of one height, in order.
     pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Arc<Self> {
-        let mut nodes = nodes.into_iter().fuse();
-        let children: [Option<Node<V>>; BRANCH] = array::from_fn(|_| nodes.next());
-        let first = children
-            .each_ref()
-            .map(|child| child.as_ref().map_or(u64::MAX, Node::first));
-        let len = children.iter().take_while(|child| child.is_some()).count();
-        Arc::new(Self {
-            keys: Keys::new(first, len),
-            spans: children.iter().flatten().map(Node::spans).sum(),
-            children,
-            len,
+        make(|branch: &mut Self| {
+            for (slot, node) in branch.children.iter_mut().zip(nodes) {
+                branch.keys.put(branch.len, node.first());
+                branch.spans += node.spans();
+                branch.len += 1;
+                *slot = Some(node);
+            }
+            branch.keys.give_hints(branch.len);
         })
     }
 
     /// The branch with another node, of the same height and not empty, in the place of one child.
     pub(super) fn with_child(&self, at: usize, node: Node<V>) -> Arc<Self> {
         let gone = self.child(at).map_or(0, Node::spans);
-        let spans = self.spans - gone + node.spans();
-        let keys = if node.first() == self.keys.at(at) {
-            self.keys.clone()
-        } else {
-            self.keys.with(at, node.first(), self.len)
-        };
-        let mut children = self.children.clone();
-        children[at] = Some(node);
-        Arc::new(Self {
-            keys,
-            children,
-            len: self.len,
-            spans,
+        self.fetch_counts();
+        make(|branch: &mut Self| {
+            branch.len = self.len;
+            branch.spans = self.spans - gone + node.spans();
+            branch.keys.clone_from(&self.keys);
+            if node.first() != self.keys.at(at) {
+                branch.keys.put(at, node.first());
+                branch.keys.give_hints(self.len);
+            }
+            branch.children[..at].clone_from_slice(&self.children[..at]);
+            branch.children[at] = Some(node);
+            let behind = at + 1..self.len;
+            branch.children[behind.clone()].clone_from_slice(&self.children[behind]);
         })
+    }
+
+    /// Reads the counts of the children, which are about to be raised: in a large map each is a miss of the caches, and a processor waits for many
+    /// reads at once, but for one raised count after the other.
+    fn fetch_counts(&self) {
+        let counts = self.children[..self.len].iter().flatten();
+        black_box(counts.map(Node::count).fold(0, usize::wrapping_add));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -200,6 +223,14 @@ impl<V> Node<V> {
         match self {
             Self::Leaf(leaf) => leaf.len,
             Self::Branch(branch) => branch.spans,
+        }
+    }
+
+    /// How many pointers there are to the node.
+    fn count(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => Arc::strong_count(leaf),
+            Self::Branch(branch) => Arc::strong_count(branch),
         }
     }
 

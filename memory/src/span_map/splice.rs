@@ -48,7 +48,7 @@ impl<V: Clone> SpanMap<V> {
     }
 
     /// The same, with a list that is there already.
-    pub(crate) fn spliced(&self, span: Span, entries: Entries<V>) -> Self {
+    pub(crate) fn spliced(&self, span: Span, mut entries: Entries<V>) -> Self {
         check(&entries);
         let Some(root) = &self.root else {
             return Self::from_nodes(leaves(entries));
@@ -56,7 +56,7 @@ impl<V: Clone> SpanMap<V> {
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             self.check_apart(span, first.hull(*last));
         }
-        match replace(root, span, entries) {
+        match replace(root, span, &mut entries) {
             Nodes::None => Self::new(),
             Nodes::One(node) => Self::from_root(Some(node)),
             Nodes::Many(nodes) => Self::from_nodes(nodes),
@@ -114,8 +114,8 @@ impl<V> Nodes<V> {
     }
 }
 
-/// The node with the entries that overlap `span` replaced, as nodes of its height.
-fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Entries<V>) -> Nodes<V> {
+/// The node with the entries that overlap `span` replaced by these, of which none are left, as nodes of its height.
+fn replace<V: Clone>(node: &Node<V>, span: Span, entries: &mut Entries<V>) -> Nodes<V> {
     match node {
         Node::Leaf(leaf) => {
             let begin = leaf.first_reaching(span.first());
@@ -131,7 +131,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Entries<V>) -> Nodes<V
                     };
                     let mut all = Vec::with_capacity(len);
                     all.extend(stay(0..begin));
-                    all.extend(entries);
+                    all.extend(entries.drain(..));
                     all.extend(stay(end..leaf.len()));
                     Nodes::Many(leaves(all))
                 }
@@ -158,7 +158,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: Entries<V>) -> Nodes<V
             if right > left
                 && let Some(child) = branch.child(right)
             {
-                replace(child, span, Entries::new()).append_to(&mut nodes);
+                replace(child, span, &mut Entries::new()).append_to(&mut nodes);
             }
             let to = nodes.len();
             nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));

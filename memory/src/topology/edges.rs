@@ -255,8 +255,12 @@ impl Topology {
         let mut at = 0;
         while let Some(&key) = met.get(at) {
             let node = self.node(key);
-            met.extend(node.container());
-            met.extend(node.aliases());
+            if let Some(container) = node.container() {
+                met.push(container);
+            }
+            for alias in node.aliases() {
+                met.push(alias);
+            }
             at += 1;
             if met.len() > FEW {
                 return None;
