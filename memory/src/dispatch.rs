@@ -7,7 +7,7 @@ use crate::attrs::Attrs;
 use crate::leaf::{Calls, Leaf, Place};
 use crate::region::RegionKind;
 use crate::view::View;
-use callback::{call_read, call_write};
+use callback::{call_read, call_read_at_once, call_write, call_write_at_once};
 use std::sync::atomic::Ordering;
 
 /// A number that one access can carry: `u8`, `u16`, `u32`, `u64`.
@@ -99,20 +99,44 @@ pub(crate) fn load<T: Scalar>(
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
     if let Some((calls, offset)) = leaf.calls_for_read(offset) {
-        return load_by_call(Place { leaf, calls }, offset, order, attrs);
+        return loaded(load_by_call::<T>(
+            Place { leaf, calls },
+            offset,
+            order,
+            attrs,
+        ));
     }
     load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
 }
 
-/// Apart, so that loads of memory stay short.
+/// A load by callback in the target's byte order. Apart, so that loads of memory stay short; and what it gives is what is called gives, so that
+/// it has nothing left to do where that is called instead.
 #[inline(never)]
-pub(crate) fn load_by_call<T: Scalar>(
+pub(crate) fn load_by_usual_call<T: Scalar>(
+    at: Place<'_>,
+    offset: u64,
+    attrs: Attrs,
+) -> (u64, MemTx) {
+    match call_read_at_once(at, offset, T::SIZE, attrs) {
+        Some(read) => read,
+        None => load_by_call::<T>(at, offset, Endian::Native, attrs),
+    }
+}
+
+/// See [`load_by_usual_call`].
+#[inline(never)]
+fn load_by_call<T: Scalar>(
     at: Place<'_>,
     offset: u64,
     order: Endian,
     attrs: Attrs,
-) -> Result<T, MemTxError> {
-    let (value, result) = call_read(at, offset, T::SIZE, order, attrs);
+) -> (u64, MemTx) {
+    call_read(at, offset, T::SIZE, order, attrs)
+}
+
+/// What came of a load by callback, as the caller is told.
+#[inline]
+pub(crate) fn loaded<T: Scalar>((value, result): (u64, MemTx)) -> Result<T, MemTxError> {
     result.ok().map(|()| T::from_u64(value))
 }
 
@@ -156,9 +180,25 @@ pub(crate) fn store<T: Scalar>(
     store_slowly(view, addr, T::SIZE, value, order, attrs)
 }
 
-/// See [`load_by_call`].
+/// See [`load_by_usual_call`].
 #[inline(never)]
 fn store_by_call<T: Scalar>(
+    at: Place<'_>,
+    offset: u64,
+    value: u64,
+    order: Endian,
+    attrs: Attrs,
+) -> MemTx {
+    if order.order() == ByteOrder::TARGET
+        && let Some(result) = call_write_at_once(at, offset, T::SIZE, value, attrs)
+    {
+        return result;
+    }
+    store_by_unusual_call::<T>(at, offset, value, order, attrs)
+}
+
+#[inline(never)]
+fn store_by_unusual_call<T: Scalar>(
     at: Place<'_>,
     offset: u64,
     value: u64,

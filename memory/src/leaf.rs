@@ -8,7 +8,7 @@
 // not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
 // ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
 
-use crate::access::AccessRules;
+use crate::access::{AccessRules, ByteOrder};
 use crate::flat::FlatRange;
 use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
@@ -58,6 +58,8 @@ const _: () = assert!(size_of::<Calls>() == 64, "as much as a line of the caches
 const READS: u8 = 0x10;
 /// The owner's callbacks may be entered while they run in the same thread.
 const REENTRANT: u8 = 0x20;
+/// Values are in the byte order of the target, and the owner's callbacks are not entered again: nearly all.
+const USUAL: u8 = 0x40;
 
 impl Calls {
     fn new(core: &RegionCore, range: &FlatRange) -> Option<Self> {
@@ -69,13 +71,25 @@ impl Calls {
             rules: core.rules,
             flags: core.rules.plain_sizes()
                 | if range.romd { 0 } else { READS }
-                | if core.reentrant { REENTRANT } else { 0 },
+                | if core.reentrant { REENTRANT } else { 0 }
+                | if !core.reentrant && core.rules.endian.order() == ByteOrder::TARGET {
+                    USUAL
+                } else {
+                    0
+                },
         })
     }
 
     #[inline]
     pub(crate) fn is_reentrant(&self) -> bool {
         self.flags & REENTRANT != 0
+    }
+
+    /// Whether an access in the target's byte order is one call, as it is, of callbacks that are not entered again. Implies [`is_plain`](Self::is_plain).
+    #[inline]
+    pub(crate) fn is_usual(&self, offset: u64, size: u8) -> bool {
+        let needed = USUAL | size;
+        self.flags & needed == needed && offset & u64::from(size - 1) == 0
     }
 
     /// Whether an access is one call, as it is.

@@ -56,6 +56,34 @@ pub fn enter(owner: &Object) -> Option<Inside> {
     })
 }
 
+/// The same for a thread that runs nobody's code yet: what most accesses find. None: it does run somebody's.
+#[inline]
+pub(crate) fn enter_first(owner: &Object) -> Option<First> {
+    CALLING.with(|c| {
+        if c.len.get() != 0 {
+            return None;
+        }
+        c.owners[0].set(owner.id());
+        c.len.set(1);
+        Some(First {
+            _not_send: std::marker::PhantomData,
+        })
+    })
+}
+
+/// A stay in an owner's code, by a thread that was in nobody's before.
+#[must_use]
+pub(crate) struct First {
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for First {
+    #[inline]
+    fn drop(&mut self) {
+        CALLING.with(|c| c.len.set(0));
+    }
+}
+
 /// A stay in an owner's code; belongs to its thread.
 #[must_use]
 #[derive(Debug)]

@@ -247,7 +247,7 @@ impl AddressSpace {
         match dispatch::load_at_once(&shown.view, addr.0, Endian::Native) {
             AtOnce::Value(value) => glance.end(Ok(value)),
             AtOnce::Calls(at, offset) => {
-                let loaded = dispatch::load_by_call(at, offset, Endian::Native, attrs);
+                let loaded = dispatch::loaded(dispatch::load_by_usual_call::<T>(at, offset, attrs));
                 glance.end(loaded)
             }
             AtOnce::Other => glance.end(self).load_otherwise(addr, attrs),

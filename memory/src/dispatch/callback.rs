@@ -61,6 +61,50 @@ pub(super) fn call_write(
     }
 }
 
+/// A read that is one call as it is, in the target's byte order, from a thread that runs nobody's callback: nearly all. None: what is asked for is not
+/// that, and nothing was called; [`call_read`] is for it.
+#[expect(clippy::inline_always, reason = "see `call_read`")]
+#[inline(always)]
+pub(super) fn call_read_at_once(
+    at: Place<'_>,
+    offset: u64,
+    size: u8,
+    attrs: Attrs,
+) -> Option<(u64, MemTx)> {
+    let _inside = admit_at_once(at, offset, size, attrs)?;
+    Some(at.calls.ops.whole_read(at, offset, size, attrs))
+}
+
+/// A write of that kind; see [`call_read_at_once`].
+#[expect(clippy::inline_always, reason = "see `call_read`")]
+#[inline(always)]
+pub(super) fn call_write_at_once(
+    at: Place<'_>,
+    offset: u64,
+    size: u8,
+    value: u64,
+    attrs: Attrs,
+) -> Option<MemTx> {
+    let _inside = admit_at_once(at, offset, size, attrs)?;
+    Some(at.calls.ops.whole_write(at, offset, size, attrs, value))
+}
+
+/// What [`admit`] lets through where nothing about it is out of the ordinary.
+#[expect(clippy::inline_always, reason = "see `call_read`")]
+#[inline(always)]
+fn admit_at_once(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> Option<reentrancy::First> {
+    let owner = at.calls.owner.object();
+    let is_ordinary = at.calls.is_usual(offset, size)
+        && !attrs.is_memory_only()
+        && layer::depth(layer::Place::Listener) == 0
+        && !owner.is_withdrawn();
+    if is_ordinary {
+        reentrancy::enter_first(owner)
+    } else {
+        None
+    }
+}
+
 /// Several calls, or one of another size; none where the region vetoes it as a whole.
 #[inline(never)]
 fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {

@@ -105,7 +105,9 @@ impl<'a> SpaceGuard<'a> {
     pub fn load<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
         match dispatch::load_at_once(self.view(), addr.0, Endian::Native) {
             AtOnce::Value(value) => Ok(value),
-            AtOnce::Calls(at, offset) => dispatch::load_by_call(at, offset, Endian::Native, attrs),
+            AtOnce::Calls(at, offset) => {
+                dispatch::loaded(dispatch::load_by_usual_call::<T>(at, offset, attrs))
+            }
             AtOnce::Other => self.load_otherwise(addr, attrs),
         }
     }
