@@ -66,15 +66,20 @@ pub(crate) enum AtOnce<'v, T> {
 #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
 #[inline(always)]
 pub(crate) fn load_at_once<T: Scalar>(view: &View, addr: u64, order: Endian) -> AtOnce<'_, T> {
-    let Some((span, leaf)) = view.flat.get_at_once(addr) else {
+    let Some((span, leaf)) = view.flat.near_at_once(addr) else {
         return AtOnce::Other;
     };
-    let offset = addr - span.first();
+    // Before the range this is past all that there is in it.
+    let offset = addr.wrapping_sub(span.first());
+    // INVARIANT: the bytes are no more than the range has, so that what lies within them lies within it.
     if let Some(bytes) = leaf.direct() {
         return match bytes.load_at_once(offset, T::SIZE) {
             Some(value) => AtOnce::Value(T::from_u64(swap_ram(value, T::SIZE, order))),
             None => AtOnce::Other,
         };
+    }
+    if !span.contains(addr) {
+        return AtOnce::Other;
     }
     match leaf.calls_for_read(offset) {
         Some((calls, offset)) => AtOnce::Calls(Place { leaf, calls }, offset),
@@ -157,6 +162,42 @@ fn load_slowly(
     })
 }
 
+/// What a store does at once.
+pub(crate) enum StoreAtOnce<'v> {
+    /// It is done.
+    Done,
+    /// Callbacks, and the place in their region.
+    Calls(Place<'v>, u64),
+    /// Anything else; nothing was written.
+    Other,
+}
+
+/// The usual stores in the target's byte order: memory, aligned; callbacks. It calls nothing.
+#[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
+#[inline(always)]
+pub(crate) fn store_at_once<T: Scalar>(view: &View, addr: u64, value: T) -> StoreAtOnce<'_> {
+    let Some((span, leaf)) = view.flat.near_at_once(addr) else {
+        return StoreAtOnce::Other;
+    };
+    // As in `load_at_once`.
+    let offset = addr.wrapping_sub(span.first());
+    if let Some(bytes) = leaf.direct() {
+        let raw = swap_ram(value.to_u64(), T::SIZE, Endian::Native);
+        return if bytes.store_at_once(offset, T::SIZE, raw) {
+            StoreAtOnce::Done
+        } else {
+            StoreAtOnce::Other
+        };
+    }
+    if !span.contains(addr) {
+        return StoreAtOnce::Other;
+    }
+    match leaf.calls_for_write(offset) {
+        Some((calls, offset)) => StoreAtOnce::Calls(Place { leaf, calls }, offset),
+        None => StoreAtOnce::Other,
+    }
+}
+
 #[inline]
 pub(crate) fn store<T: Scalar>(
     view: &View,
@@ -182,23 +223,22 @@ pub(crate) fn store<T: Scalar>(
 
 /// See [`load_by_usual_call`].
 #[inline(never)]
-fn store_by_call<T: Scalar>(
+pub(crate) fn store_by_usual_call<T: Scalar>(
     at: Place<'_>,
     offset: u64,
-    value: u64,
-    order: Endian,
+    value: T,
     attrs: Attrs,
 ) -> MemTx {
-    if order.order() == ByteOrder::TARGET
-        && let Some(result) = call_write_at_once(at, offset, T::SIZE, value, attrs)
-    {
-        return result;
+    let value = value.to_u64();
+    match call_write_at_once(at, offset, T::SIZE, value, attrs) {
+        Some(result) => result,
+        None => store_by_call::<T>(at, offset, value, Endian::Native, attrs),
     }
-    store_by_unusual_call::<T>(at, offset, value, order, attrs)
 }
 
+/// See [`load_by_usual_call`].
 #[inline(never)]
-fn store_by_unusual_call<T: Scalar>(
+fn store_by_call<T: Scalar>(
     at: Place<'_>,
     offset: u64,
     value: u64,

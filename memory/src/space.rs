@@ -7,7 +7,7 @@ pub use guard::{SpaceGuard, SpaceReader};
 use crate::access::{Endian, MemTx, MemTxError};
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
-use crate::dispatch::{self, AtOnce, Scalar};
+use crate::dispatch::{self, AtOnce, Scalar, StoreAtOnce};
 use crate::flat::{FlatRange, render_full};
 use crate::listener::{self, Listener, ListenerEntry, ListenerHandle};
 use crate::mapping::{Intent, MapError, Mapping, Pin, Request};
@@ -235,7 +235,11 @@ impl AddressSpace {
     ///
     /// # Errors
     /// What the transaction came to: nothing there, the device's error, access denied.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call costs a quarter of a load: the registers that it saves are for the thread's slot, which a loop finds once"
+    )]
+    #[inline(always)]
     pub fn load<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
         // Each way out ends with a call or with none at all, so that the usual one saves no registers.
         let Some(glance) = self.inner.domain.glance() else {
@@ -263,9 +267,33 @@ impl AddressSpace {
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `load`")]
+    #[inline(always)]
     pub fn store<T: Scalar>(&self, addr: Gpa, value: T, attrs: Attrs) -> Result<(), MemTxError> {
-        self.enter().store(addr, value, attrs)
+        let Some(glance) = self.inner.domain.glance() else {
+            return self.store_otherwise(addr, value, attrs);
+        };
+        let Some(shown) = self.inner.published.try_load(glance.guard()) else {
+            return glance.end(self).store_otherwise(addr, value, attrs);
+        };
+        match dispatch::store_at_once(&shown.view, addr.0, value) {
+            StoreAtOnce::Done => glance.end(Ok(())),
+            StoreAtOnce::Calls(at, offset) => {
+                let stored = dispatch::store_by_usual_call(at, offset, value, attrs);
+                glance.end(stored.ok())
+            }
+            StoreAtOnce::Other => glance.end(self).store_otherwise(addr, value, attrs),
+        }
+    }
+
+    #[inline(never)]
+    fn store_otherwise<T: Scalar>(
+        &self,
+        addr: Gpa,
+        value: T,
+        attrs: Attrs,
+    ) -> Result<(), MemTxError> {
+        dispatch::store(self.enter().view(), addr.0, value, Endian::Native, attrs)
     }
 
     /// Reads `buf.len()` bytes, in accesses as the regions take them. Goes on after errors and unites their results; what

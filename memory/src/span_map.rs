@@ -107,18 +107,16 @@ impl<V> SpanMap<V> {
         }
     }
 
-    /// The same where tables say it at once; none otherwise. It calls nothing, so that whoever calls nothing else needs no stack.
+    /// The one entry that can contain `addr`, where tables say it at once; none otherwise. Whether it does is for the caller to see. It calls
+    /// nothing, so that whoever calls nothing else needs no stack.
     #[expect(clippy::inline_always, reason = "see `find`")]
     #[inline(always)]
-    pub(crate) fn find_at_once(&self, addr: u64) -> Option<&(Span, V)> {
-        if addr == u64::MAX {
-            return None;
-        }
+    pub(crate) fn near_at_once(&self, addr: u64) -> Option<&(Span, V)> {
         let mut node = self.root.as_ref()?;
         loop {
             match node {
                 Node::Branch(branch) => node = branch.child_at_once(addr)?,
-                Node::Leaf(leaf) => return leaf.find_at_once(addr),
+                Node::Leaf(leaf) => return leaf.near_at_once(addr),
             }
         }
     }

@@ -100,12 +100,12 @@ impl<V> FlatView<V> {
         Some((*span, &entry.value))
     }
 
-    /// The same where it is found at once; see `SpanMap::find_at_once`.
+    /// The one range that `addr` can be in, and its value, where it is found at once; see `SpanMap::near_at_once`.
     #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
     #[inline(always)]
-    pub(crate) fn get_at_once(&self, addr: u64) -> Option<(Span, &V)> {
-        let (span, entry) = self.map.find_at_once(addr)?;
-        Some((*span, &entry.value))
+    pub(crate) fn near_at_once(&self, addr: u64) -> Option<(&Span, &V)> {
+        let (span, entry) = self.map.near_at_once(addr)?;
+        Some((span, &entry.value))
     }
 
     /// The range at `addr`, and its value.

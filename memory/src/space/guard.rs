@@ -4,7 +4,7 @@ use super::{AddressSpace, SpaceInner};
 use crate::access::{Endian, MemTx, MemTxError};
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
-use crate::dispatch::{self, AtOnce, Scalar};
+use crate::dispatch::{self, AtOnce, Scalar, StoreAtOnce};
 use crate::view::View;
 use qom::grace::{Guard, Reader};
 
@@ -123,6 +123,22 @@ impl<'a> SpaceGuard<'a> {
     /// As [`AddressSpace::load`].
     #[inline]
     pub fn store<T: Scalar>(&self, addr: Gpa, value: T, attrs: Attrs) -> Result<(), MemTxError> {
+        match dispatch::store_at_once(self.view(), addr.0, value) {
+            StoreAtOnce::Done => Ok(()),
+            StoreAtOnce::Calls(at, offset) => {
+                dispatch::store_by_usual_call(at, offset, value, attrs).ok()
+            }
+            StoreAtOnce::Other => self.store_otherwise(addr, value, attrs),
+        }
+    }
+
+    #[inline(never)]
+    fn store_otherwise<T: Scalar>(
+        &self,
+        addr: Gpa,
+        value: T,
+        attrs: Attrs,
+    ) -> Result<(), MemTxError> {
         dispatch::store(self.view(), addr.0, value, Endian::Native, attrs)
     }
 

@@ -95,7 +95,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
             .unwrap_or_else(|| self.last_not_above(addr))
     }
 
-    /// The same where the table and two comparisons say it; else none. It calls nothing.
+    /// The same where the table and two comparisons say it; else none. It calls nothing. For `u64::MAX` it may be an index behind the used ones.
     #[inline]
     pub(super) fn find_at_once(&self, addr: u64) -> Option<usize> {
         let slot = addr.wrapping_sub(self.base) >> self.shift;

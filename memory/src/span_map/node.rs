@@ -99,11 +99,10 @@ impl<V> Leaf<V> {
         Some((*span, value))
     }
 
-    /// The same where the node's table says it.
+    /// The one entry that can contain `addr`, where the node's table says it.
     #[inline]
-    pub(super) fn find_at_once(&self, addr: u64) -> Option<&(Span, V)> {
-        let entry = self.slots.get(self.keys.find_at_once(addr)?)?.as_ref()?;
-        entry.0.contains(addr).then_some(entry)
+    pub(super) fn near_at_once(&self, addr: u64) -> Option<&(Span, V)> {
+        self.slots.get(self.keys.find_at_once(addr)?)?.as_ref()
     }
 
     /// The entry that contains `addr`, which is not `u64::MAX`.

@@ -103,6 +103,10 @@ proptest! {
             for addr in ends.flat_map(|a| [a, a.saturating_sub(1), a.saturating_add(1)]).chain([0, u64::MAX]).take(400) {
                 let own = model.iter().find(|(own, _)| own.contains(addr)).copied();
                 prop_assert_eq!(map.get(addr).map(|(span, &value)| (span, value)), own);
+                // What is found at once contains the address, or nothing does.
+                if let Some(&(near, value)) = map.near_at_once(addr) {
+                    prop_assert_eq!(near.contains(addr).then_some((near, value)), own);
+                }
                 let left = model.iter().rfind(|(own, _)| own.first() < addr).copied();
                 prop_assert_eq!(map.before(addr).map(|(span, &value)| (span, value)), left);
                 let right = model.iter().find(|(own, _)| own.first() > addr).copied();

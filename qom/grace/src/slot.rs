@@ -38,7 +38,7 @@ use crate::fork;
 use crate::lock::Mutex;
 use crate::protocol::Word;
 
-/// Bits of [`Own::flags`]: what an outermost exit has to do besides.
+/// The low bits of [`Own::beside`]: what an outermost exit has to do besides.
 pub(crate) mod flag {
     /// The engine pins something.
     pub(crate) const PINS: u8 = 1;
@@ -48,14 +48,22 @@ pub(crate) mod flag {
     pub(crate) const LATE: u8 = 4;
 }
 
+/// One nested section, in [`Own::beside`].
+const NESTED: u64 = 1 << 8;
+
+/// The flags in it.
+#[inline]
+fn low(beside: u64) -> u8 {
+    beside.to_le_bytes()[0]
+}
+
 /// The part of a slot that only its own thread touches.
 struct Own {
-    /// How many sections are open inside the outermost one, which the word itself tells. Entering and
-    /// leaving the outermost then only compare what they load with zero, so the processor need not wait
-    /// for the stores of the section before.
-    nested: Cell<u64>,
+    /// How many sections are open inside the outermost one, which the word itself tells, in steps of [`NESTED`]; and below that the
+    /// [`flag`]s. Entering and leaving the outermost only compare it with zero, at once for both, and the processor need not wait for
+    /// the stores of the section before.
+    beside: Cell<u64>,
     readers: Cell<u64>,
-    flags: Cell<u8>,
     overloaded: Cell<bool>,
     next: Cell<*const Slot>,
     pinned: RefCell<Pinned>,
@@ -106,9 +114,8 @@ impl Slot {
             word: Word::new(),
             domain,
             own: Own {
-                nested: Cell::new(0),
+                beside: Cell::new(0),
                 readers: Cell::new(0),
-                flags: Cell::new(0),
                 overloaded: Cell::new(false),
                 next: Cell::new(std::ptr::null()),
                 pinned: RefCell::default(),
@@ -194,7 +201,7 @@ impl<'a> MySlot<'a> {
 
     #[inline]
     pub(crate) fn depth(self) -> u64 {
-        self.slot.own.nested.get() + u64::from(self.is_entered())
+        self.slot.own.beside.get() / NESTED + u64::from(self.is_entered())
     }
 
     /// Whether the thread is in a section.
@@ -208,11 +215,11 @@ impl<'a> MySlot<'a> {
     pub(crate) fn enter(self, inner: &Inner) {
         let own = &self.slot.own;
         if self.is_entered() {
-            own.nested.set(own.nested.get() + 1);
+            own.beside.set(own.beside.get() + NESTED);
             return;
         }
         self.slot.word.enter(inner.clock());
-        if own.flags.get() & flag::PINS != 0 {
+        if self.has(flag::PINS) {
             self.pin(inner.engine());
         }
     }
@@ -220,7 +227,7 @@ impl<'a> MySlot<'a> {
     /// Enters a section where the thread is in none and has nothing to do besides; false where that is not so.
     #[inline]
     pub(crate) fn enter_plainly(self, inner: &Inner) -> bool {
-        if self.is_entered() || self.slot.own.flags.get() != 0 {
+        if self.is_entered() || self.slot.own.beside.get() != 0 {
             return false;
         }
         self.slot.word.enter(inner.clock());
@@ -232,13 +239,13 @@ impl<'a> MySlot<'a> {
     #[must_use]
     pub(crate) fn exit(self) -> u8 {
         let own = &self.slot.own;
-        let nested = own.nested.get();
-        if nested != 0 {
-            own.nested.set(nested - 1);
+        let beside = own.beside.get();
+        if beside >= NESTED {
+            own.beside.set(beside - NESTED);
             return 0;
         }
         self.slot.word.exit();
-        own.flags.get()
+        low(beside)
     }
 
     fn pin(self, engine: &dyn Engine) {
@@ -263,15 +270,17 @@ impl<'a> MySlot<'a> {
     }
 
     pub(crate) fn has(self, bit: u8) -> bool {
-        self.slot.own.flags.get() & bit != 0
+        low(self.slot.own.beside.get()) & bit != 0
     }
 
     pub(crate) fn set(self, bit: u8) {
-        self.slot.own.flags.set(self.slot.own.flags.get() | bit);
+        let beside = &self.slot.own.beside;
+        beside.set(beside.get() | u64::from(bit));
     }
 
     pub(crate) fn clear(self, bit: u8) {
-        self.slot.own.flags.set(self.slot.own.flags.get() & !bit);
+        let beside = &self.slot.own.beside;
+        beside.set(beside.get() & !u64::from(bit));
     }
 
     pub(crate) fn overloaded(self) -> &'a Cell<bool> {
@@ -306,7 +315,7 @@ impl<'a> MySlot<'a> {
     pub(crate) fn release(self) {
         self.detach();
         let own = &self.slot.own;
-        own.flags.set(0);
+        own.beside.set(0);
         own.overloaded.set(false);
         own.next.set(std::ptr::null());
         // ORDERING: the last access of this owner; pairs with the acquire in `claim`.
@@ -348,7 +357,7 @@ impl Registry {
         *slot.owner.lock() = Owner { name, thread };
         // This thread has just claimed it.
         if handle.is_some() {
-            slot.own.flags.set(flag::PINS);
+            slot.own.beside.set(u64::from(flag::PINS));
         }
         slot.own.pinned.borrow_mut().handle = handle;
         slot.attached.store(fork::generation(), Ordering::Release);
@@ -392,9 +401,8 @@ impl Registry {
             }
             // The owner does not exist in this process, and the caller holds the registry's lock, so nobody else is here.
             let own = &slot.own;
-            own.nested.set(0);
             own.readers.set(0);
-            own.flags.set(0);
+            own.beside.set(0);
             own.overloaded.set(false);
             own.next.set(std::ptr::null());
             slot.word.exit();

@@ -109,8 +109,12 @@ pub(crate) fn slot_at_hand(inner: &Inner) -> Option<MySlot<'_>> {
         if this.domain.get() != inner.id() {
             return None;
         }
-        // SAFETY: as in `slot`.
-        Some(unsafe { MySlot::new(&*this.slot.get()) })
+        let slot = this.slot.get();
+        // SAFETY: as in `slot`; and so it is not null, which whoever asks whether there is one need not ask again.
+        Some(unsafe {
+            std::hint::assert_unchecked(!slot.is_null());
+            MySlot::new(&*slot)
+        })
     })
 }
 

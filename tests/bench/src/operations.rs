@@ -38,6 +38,12 @@ pub const OPERATIONS: &[Operation] = &[
         run: load_hot,
     },
     Operation {
+        name: "store, hot, guard each, 16 regions",
+        rounds: 10_000,
+        tolerance: ALONE,
+        run: store_hot,
+    },
+    Operation {
         name: "load, pool, guard held, 256 regions",
         rounds: 20_000,
         tolerance: ALONE,
@@ -116,6 +122,16 @@ fn load_hot(rounds: u64) {
     pool.each(0, rounds, |addr| {
         let loaded = board.space.load::<u32>(Gpa(addr), Attrs::default());
         black_box(loaded.expect("RAM"));
+    });
+    board.close();
+}
+
+fn store_hot(rounds: u64) {
+    let board = board().and_ram(Layout::compact(16));
+    let pool = Pool::below(Layout::compact(16).bytes(), 4).hot();
+    pool.each(0, rounds, |addr| {
+        let stored = board.space.store(Gpa(addr), 7u32, Attrs::default());
+        black_box(stored).expect("RAM");
     });
     board.close();
 }
