@@ -33,7 +33,7 @@
 //!
 //! # Reading order
 //!
-//! `mapping` (the `mmap` calls), `copy` (the primitives and their soundness), [`HostMemory`], [`VolatileBytes`], [`Backing`],
+//! `mapping` (the `mmap` calls), `copy` (the primitives and their soundness), [`HostMemory`], [`VolatileBytes`], `at_once` (its quickest accesses), [`Backing`],
 //! [`BackingCounter`].
 
 mod mapping;
@@ -41,6 +41,7 @@ mod mapping;
 mod copy;
 
 mod address;
+mod at_once;
 mod bytes;
 
 mod backing;

@@ -5,7 +5,8 @@
 )]
 // Soundness. INVARIANT of `VolatileBytes<'a>`: for all of 'a, `len` bytes from `ptr` are mapped readable, and writable if `writable`; no Rust
 // reference points into them but the momentary atomics of `copy.rs`. `new` is the only constructor and asks its caller for
-// it; `subslice` keeps it by staying inside. Every access goes through `readable` or `writable_at`, which check the offset without overflow.
+// it; `subslice` keeps it by staying inside. Every access goes through `readable` or `writable_at`, which check the offset without overflow, or
+// through `aligned` in `at_once.rs`, which does so too.
 // Private buffers are Rust references and therefore apart from guest memory by the same invariant. Concurrent changes are the
 // subject of `copy.rs`.
 
@@ -117,9 +118,9 @@ pub enum BytesError {
 /// ```
 #[derive(Clone, Copy)]
 pub struct VolatileBytes<'a> {
-    ptr: NonNull<u8>,
-    len: usize,
-    writable: bool,
+    pub(super) ptr: NonNull<u8>,
+    pub(super) len: usize,
+    pub(super) writable: bool,
     // A raw pointer in the marker says "not Send, not Sync" on purpose, whatever becomes of the fields above.
     lent: PhantomData<(&'a (), *const ())>,
 }
@@ -340,65 +341,6 @@ impl<'a> VolatileBytes<'a> {
                 _ => return None,
             })
         }
-    }
-
-    /// Loads as [`load`](Self::load) with `Relaxed` does, where it is one load of the processor's; none where it is not aligned, too.
-    #[expect(clippy::inline_always, reason = "a call would cost as much again")]
-    #[inline(always)]
-    pub(crate) fn load_at_once(self, offset: u64, size: u8) -> Option<u64> {
-        let ptr = self.aligned(offset, size)?;
-        // SAFETY: `size` bytes are mapped readable by the invariant and the check, and aligned by the other check.
-        unsafe {
-            Some(match size {
-                1 => <u8 as Word>::load(ptr, Ordering::Relaxed).into(),
-                2 => <u16 as Word>::load(ptr, Ordering::Relaxed).into(),
-                4 => <u32 as Word>::load(ptr, Ordering::Relaxed).into(),
-                8 => <u64 as Word>::load(ptr, Ordering::Relaxed),
-                _ => return None,
-            })
-        }
-    }
-
-    /// Stores as [`store`](Self::store) with `Relaxed` does, where it is one store of the processor's; false where it is not: nothing is written then.
-    #[expect(clippy::inline_always, reason = "a call would cost as much again")]
-    #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low bytes are what is asked for"
-    )]
-    pub(crate) fn store_at_once(self, offset: u64, size: u8, value: u64) -> bool {
-        let Some(ptr) = self.aligned(offset, size).filter(|_| self.writable) else {
-            return false;
-        };
-        // SAFETY: `size` bytes are mapped writable by the invariant and the checks, and aligned by another.
-        unsafe {
-            match size {
-                1 => <u8 as Word>::store(ptr, value as u8, Ordering::Relaxed),
-                2 => <u16 as Word>::store(ptr, value as u16, Ordering::Relaxed),
-                4 => <u32 as Word>::store(ptr, value as u32, Ordering::Relaxed),
-                8 => <u64 as Word>::store(ptr, value, Ordering::Relaxed),
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// Where `size` (1, 2, 4 or 8) bytes at `offset` are, if they are inside and aligned. As [`readable`](Self::readable) has it, with fewer
-    /// instructions for so short a length.
-    #[expect(clippy::inline_always, reason = "a call would cost as much again")]
-    #[inline(always)]
-    fn aligned(self, offset: u64, size: u8) -> Option<*mut u8> {
-        if offset.checked_add(u64::from(size))? > self.len as u64 {
-            return None;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "checked against a usize just above"
-        )]
-        let offset = offset as usize;
-        // SAFETY: `offset + size <= self.len`, inside the range of the invariant.
-        let ptr = unsafe { self.ptr.add(offset) }.as_ptr();
-        (ptr.addr() & (usize::from(size) - 1) == 0).then_some(ptr)
     }
 
     /// Stores the low `size` (1, 2, 4 or 8) bytes of `value` in host byte order, with the given ordering.

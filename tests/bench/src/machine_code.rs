@@ -35,13 +35,15 @@ pub fn probe_slice(space: &AddressSpace, addr: u64) -> u64 {
 }
 
 /// The functions on the way of a reader, up to the device's own callback.
-const ON_THE_WAY: [&str; 8] = [
+const ON_THE_WAY: [&str; 10] = [
     "machine_code::probe_load_guard_each",
     "machine_code::probe_load_guard_held",
     "machine_code::probe_slice",
     "memory::space::AddressSpace::load",
     "memory::space::SpaceGuard::load",
+    "memory::dispatch::load_by_usual_call",
     "memory::dispatch::load_by_call",
+    "memory::dispatch::load",
     "keys::Keys<_,_>::last_not_above",
     "ptr::drop_in_place<memory::space::SpaceGuard>",
 ];
