@@ -133,6 +133,8 @@ pub enum Refusal {
     HasParent,
     /// A region's owner is its parent: no other can be named, and none has none.
     OwnerIsParent,
+    /// The region is in a container, which it leaves first.
+    Contained,
     /// The region is not in that container.
     NotContained,
 }

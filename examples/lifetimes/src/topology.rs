@@ -46,6 +46,9 @@ impl Run<'_> {
         if !own && (self.is_in_init(sub) || self.is_in_init(container)) {
             return Outcome::Refused(Refusal::DuringInit);
         }
+        if self.r.withdrawal().is_some() && self.s.object(sub).container.is_object() {
+            return Outcome::Refused(Refusal::Contained);
+        }
         self.touch(container, "takes a subregion");
         self.touch(sub, "joins a container");
         if self.s.object(sub).container.is_object() {

@@ -85,7 +85,7 @@ fn the_given_cells_are_played_or_their_difference_is_known() {
         .collect();
     assert_eq!(
         own,
-        ["6'", "6b", "7'", "9'", "14", "14'", "15", "16", "16'"],
+        ["6'", "6b", "7'", "9'", "14", "14'", "15", "16", "16'", "17"],
         "rows that the given table does not have"
     );
 }
@@ -130,5 +130,7 @@ fn the_rows_beside_the_given_ones() {
     assert_eq!(row("15"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
     // A handle that was kept: the mark refuses. With a count of its own the region is gone before the handle is.
     assert_eq!(row("16"), ["LEAK", "LEAK", "LEAK", "LEAK", "refused"]);
+    // An assertion in C, a typed error here: the region stays where it is.
+    assert_eq!(row("17"), ["abort", "abort", "abort", "abort", "refused"]);
     assert_eq!(row("16'"), ["LEAK", "LEAK", "UAFin", "LEAK", "refused"]);
 }

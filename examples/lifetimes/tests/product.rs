@@ -3,6 +3,7 @@
 use holdfast_lifetimes::scenario::demonstrations::DEMONSTRATIONS;
 use holdfast_lifetimes::scenario::rows::ROWS;
 use holdfast_lifetimes::scenario::{Verdict, play};
+use holdfast_lifetimes::step::Refusal;
 use holdfast_lifetimes::{Policy, product};
 use std::collections::BTreeSet;
 
@@ -21,6 +22,14 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("13", &["cannot join /machine/S[0]", "is in init"]),
     ("16", &["/machine/D (withdrawn)", "`space0`"]),
     ("16'", &["M is gone"]),
+    (
+        "17",
+        &[
+            "/machine/D/M[0]",
+            "cannot be added to /machine/S[0]",
+            "it is in /machine/D/C[0]",
+        ],
+    ),
     ("C1", &["cannot join address space", "is in init"]),
     ("C16", &["/machine/D/M[0] is not in /machine/D/C[0]"]),
 ];
@@ -72,6 +81,11 @@ fn generated_sequences_end_on_the_product_as_in_the_model() {
         agreement.steps > 8 * count && agreement.refused > count,
         "{agreement:?}"
     );
+    // A call on somebody who is withdrawn, and a second container: each about every second sequence at least.
+    for refusal in [Refusal::Withdrawn, Refusal::Contained] {
+        let times = agreement.refusals.get(&refusal);
+        assert!(times > Some(&(count / 2)), "{refusal:?}: {agreement:?}");
+    }
     // Everybody but the machine's own container, each time.
     assert_eq!(agreement.finalized, 7 * agreement.sequences);
 }

@@ -16,7 +16,8 @@ use crate::run::Run;
 use crate::search::{Breadth, D0, D1, Search, Size, WIND_UP, is_enabled, menu};
 use crate::show::trace;
 use crate::state::{Id, Mapping, Release, State, flag};
-use crate::step::{Outcome, Step, apply};
+use crate::step::{Outcome, Refusal, Step, apply};
+use std::collections::BTreeMap;
 
 /// What the comparison came to.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Agreement {
     pub steps: u64,
     /// How many of these were refused, by both.
     pub refused: u64,
+    /// The same by what they were refused for.
+    pub refusals: BTreeMap<Refusal, u64>,
     /// Finalizers that ran in the real machine.
     pub finalized: u64,
     /// Where the two differed: one for each sequence that did.
@@ -201,7 +204,7 @@ impl Dice {
         }
         let enabled: Vec<Step> = menu
             .iter()
-            .filter(|step| is_enabled(state, **step))
+            .filter(|step| is_enabled(state, **step, rules))
             .copied()
             .collect();
         self.pick(&enabled)
@@ -216,7 +219,10 @@ impl Agreement {
         while let (Ok(()), Some(step)) = (&played, source.next(&duel.state, rules)) {
             self.steps += 1;
             played = duel.step(step).map(|outcome| {
-                self.refused += u64::from(matches!(outcome, Outcome::Refused(_)));
+                if let Outcome::Refused(refusal) = outcome {
+                    self.refused += 1;
+                    *self.refusals.entry(refusal).or_default() += 1;
+                }
             });
         }
         let done = played.and_then(|()| duel.wind_up());
@@ -343,13 +349,13 @@ impl<'a> Duel<'a> {
         first.extend([D0, D1].into_iter().filter(withdrawn).map(Step::Drop));
         for step in first {
             // Whoever is withdrawn has at most one handle left.
-            if is_enabled(&self.state, step) {
+            if is_enabled(&self.state, step, self.rules) {
                 self.step(step)?;
             }
         }
         self.settle()?;
         for step in WIND_UP {
-            while is_enabled(&self.state, step) {
+            while is_enabled(&self.state, step, self.rules) {
                 self.step(step)?;
             }
         }

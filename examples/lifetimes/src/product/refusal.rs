@@ -38,6 +38,7 @@ impl Typed for RegionError {
         match self {
             Self::Withdrawn { .. } | Self::Gone(_) => Some(Refusal::Withdrawn),
             Self::DuringInit { .. } => Some(Refusal::DuringInit),
+            Self::InContainer { .. } => Some(Refusal::Contained),
             Self::NotInContainer { .. } => Some(Refusal::NotContained),
             Self::OwnerType { .. } => Some(Refusal::OwnerIsParent),
             Self::Tree(error) => error.refusal(),

@@ -45,6 +45,7 @@ rows! {
     "15", panic_in_unrealize: "unrealize panics (returns early) before it unmaps";
     "16", opened_when_withdrawn: "a handle kept over the unplug, an address space opened in its name";
     "16'", shown_when_withdrawn: "a handle kept over the unplug, the region shown again";
+    "17", second_container: "a region nested into a second container";
 }
 
 pub(super) fn own_container_introspected(s: &mut Script) {
@@ -369,4 +370,14 @@ fn shown_when_withdrawn(s: &mut Script) {
     s.unplug(d);
     s.nest(m, sys);
     s.drop(d);
+}
+
+fn second_container(s: &mut Script) {
+    let sys = s.system("S");
+    let d = s.plugged("D");
+    let c = s.container("C", d);
+    let m = s.leaf("M", d);
+    s.nest(m, c);
+    s.nest(m, sys);
+    s.unplug(d);
 }

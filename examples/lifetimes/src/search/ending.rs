@@ -85,7 +85,7 @@ pub(super) fn ending_of_quiet(quiet: State, rules: &Rules) -> Ending {
 pub(super) fn outside_ends(state: &State, rules: &Rules) -> Result<State, Ending> {
     let mut state = state.clone();
     apply(&mut state, Step::Complete(0), rules);
-    if is_enabled(&state, Step::Unlink(0)) {
+    if is_enabled(&state, Step::Unlink(0), rules) {
         apply(&mut state, Step::Unlink(0), rules);
     }
     // Who was withdrawn is still held by a handle that the user has kept.
@@ -107,7 +107,7 @@ pub(super) fn outside_ends(state: &State, rules: &Rules) -> Result<State, Ending
 
 fn user_undoes(mut state: State, rules: &Rules, user: impl Iterator<Item = Step>) -> Ending {
     for step in user {
-        if is_enabled(&state, step) {
+        if is_enabled(&state, step, rules) {
             apply(&mut state, step, rules);
         }
     }

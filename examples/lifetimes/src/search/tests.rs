@@ -1,6 +1,7 @@
 //! The search against an enumeration without any reduction, its rules against their absence, and the model's counts against its edges.
 
 use super::ending::wind_up;
+use super::menu::may_open;
 use super::*;
 use crate::edges::edges;
 use crate::policy::{Policy, Rule};
@@ -53,7 +54,7 @@ fn enumerate(state: &State, steps: u8, rules: &Rules, menu: &[Step], met: &mut H
                     && state.is_named(region)
                     && may_open(state, holder, release)
             }
-            by => is_enabled(state, by),
+            by => is_enabled(state, by, rules),
         };
         if may {
             let mut next = state.clone();
