@@ -70,10 +70,12 @@ pub struct Cell {
 /// A device that misbehaves on purpose, and what the ledger says.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// The scenario that it is like.
-    pub row: &'static str,
+    /// The scenarios that it is like.
+    pub rows: Vec<&'static str>,
     /// What it does.
     pub title: String,
+    /// How it is not quite those scenarios, and why it cannot be; may be empty.
+    pub near: String,
     /// What the ledger says.
     pub text: String,
     /// Who holds, why, and where in the source that was taken, as the text has it.
@@ -99,6 +101,12 @@ impl Real {
     /// The cell of a scenario.
     pub fn cell(&self, row: &str) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.row == row)
+    }
+
+    /// The misbehaviours that are like a scenario, with their numbers.
+    pub fn explained_as(&self, row: &str) -> impl Iterator<Item = (usize, &Explained)> {
+        let all = self.explained.iter().enumerate();
+        all.filter(move |(_, one)| one.rows.contains(&row))
     }
 }
 

@@ -63,8 +63,9 @@ impl Real {
     pub fn explain(&mut self) {
         let all = product::misbehaviour::all().into_iter();
         let explained = all.map(|one| Explained {
-            row: one.row,
+            rows: one.rows.to_vec(),
             title: one.title.into(),
+            near: one.near.into(),
             text: one.text,
             held: [one.holder, one.reason.into(), one.place],
             left: one.left,

@@ -11,16 +11,26 @@ pub(super) fn write(real: Option<&Real>) -> String {
         "<p>Types do not keep an author from storing a counted handle to his own region in his own field, or a transfer that only his finalizer ends. Each of these devices does something of the kind, in the real crates; \
          the text is the machine’s answer to why it is alive: holder, reason, and the line of source where the edge was made.</p>\n",
     );
-    for one in &real.explained {
+    text += "<p>Every scenario that leaks under a policy of the table is here with its shape, who keeps whom. What leaks under mutual strong references and nowhere else has one shape, \
+             the owner that holds its region and the region that holds its owner: the two cases with the longest lists of rows.</p>\n";
+    for (number, one) in real.explained.iter().enumerate() {
         let [holder, reason, place] = &one.held;
         let (left, after) = one.left;
-        let _ = writeln!(
+        let rows: Vec<_> = one
+            .rows
+            .iter()
+            .map(|row| format!("<a href=\"#{}\">{}</a>", anchor(row), escape(row)))
+            .collect();
+        let near = match one.near.as_str() {
+            "" => String::new(),
+            near => format!(" <span class=\"near\">{}</span>", escape(near)),
+        };
+        let _ = write!(
             text,
-            "<article><h3>{}</h3><p>As in <a href=\"#{}\">{}</a>. Left: {left} {}. Held by <b>{}</b>, as {}, \
+            "<article id=\"why-{number}\"><h3>{}</h3><p>As in {}.{near} Left: {left} {}. Held by <b>{}</b>, as {}, \
              taken at <code>{}</code>. Once it lets go: {}.</p><pre>{}</pre></article>",
             escape(&one.title),
-            anchor(one.row),
-            one.row,
+            rows.join(", "),
             if left == 1 { "object" } else { "objects" },
             escape(holder),
             escape(reason),

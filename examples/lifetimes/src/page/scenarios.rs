@@ -75,6 +75,7 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
             }
         }
         text += &real(contents, scenario.row);
+        text += &provoked(contents, scenario.row);
         text += "</article>\n";
     }
     text
@@ -185,4 +186,19 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
         }
     }
     text
+}
+
+/// Where the leak of a scenario was provoked on the real crates, and explained.
+fn provoked(contents: &Contents<'_>, row: &str) -> String {
+    let explained = contents.real.iter().flat_map(|real| real.explained_as(row));
+    let links: Vec<_> = explained
+        .map(|(number, one)| format!("<a href=\"#why-{number}\">{}</a>", escape(&one.title)))
+        .collect();
+    if links.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<p class=\"note\">Its leak, provoked on the crates and explained by the ledger: {}.</p>",
+        links.join("; ")
+    )
 }

@@ -41,8 +41,9 @@ fn real(table: &Table) -> Real {
             },
         )],
         explained: vec![Explained {
-            row: "3c",
+            rows: vec!["3c", "2a'"],
             title: "a field".into(),
+            near: "nearly".into(),
             text: "device =(handle)=> device at lib.rs:7".into(),
             held: ["device", "handle", "lib.rs:7"].map(Into::into),
             left: (2, 0),
@@ -239,6 +240,11 @@ fn what_the_crates_said_is_escaped_and_shown() {
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
+    // Each of its rows leads to the explanation, and it to each of them.
+    assert_eq!(with.matches("href=\"#why-0\"").count(), 2);
+    let why = with.split("<article id=\"why-0\">").nth(1).unwrap();
+    let why = why.split("</article>").next().unwrap();
+    assert!(why.contains("#r3c") && why.contains("#r2ap") && why.contains("nearly"));
 }
 
 #[test]

@@ -2,22 +2,25 @@
 //! left to leak, and the ledger says who holds, why, and which line took it.
 //!
 //! Address spaces, mappings, links and aliases cannot be kept so: the withdrawal closes them. What can are user handles, which are for users, and
-//! transfers, which are for as long as an I/O.
+//! transfers, which are for as long as an I/O. So each scenario that leaks under some policy has a case of the same shape, who keeps whom, made of
+//! those two; where that is not quite the scenario, [`Explained::near`] says what is between them and why.
+
+mod cast;
+mod deeds;
 
 use super::PATIENCE;
-use memory::{AddressSpace, Backing, Gpa, Intent, Pin, Region, RegionTarget, Size};
-use qdev::{Device, DeviceError, DeviceImpl, DeviceOps, RealizeContext};
-use qom::layer::Target;
-use qom::{Child, Init, Machine, ObjectImpl, ObjectOps, Ref, RootObject};
-use std::sync::{Arc, Mutex, PoisonError};
+use cast::Hoard;
+use qom::{Machine, ObjectOps};
 
 /// A leak that was provoked, and what the ledger says about it.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// The row of the scenario that it is like.
-    pub row: &'static str,
+    /// The rows of the scenarios that it is like.
+    pub rows: &'static [&'static str],
     /// What misbehaves, and how.
     pub title: &'static str,
+    /// How it is not quite those scenarios, and why it cannot be; empty where it has their shape.
+    pub near: &'static str,
     /// The ledger's explanation of everybody who is left.
     pub text: String,
     /// The holder that is at the bottom of it: part of the text.
@@ -30,68 +33,6 @@ pub struct Explained {
     pub left: (usize, usize),
 }
 
-/// What somebody keeps in a field until his finalizer.
-#[derive(Clone, Default)]
-struct Hoard(Arc<Mutex<Vec<Box<dyn Send>>>>);
-
-impl Hoard {
-    fn keep(&self, what: impl Send + 'static) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(Box::new(what));
-    }
-
-    fn empty(&self) {
-        let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(kept);
-    }
-}
-
-/// A device that hoards.
-struct Hoarder {
-    device: Device,
-    hoard: Hoard,
-}
-
-qdev::device_type! { Hoarder("lifetimes-hoarder") { device: Device } }
-
-impl ObjectImpl for Hoarder {
-    fn init(cx: &mut Init<'_>) -> Self {
-        Self {
-            device: cx.parent(),
-            hoard: Hoard::default(),
-        }
-    }
-    fn finalize(&self) {
-        self.hoard.empty();
-    }
-}
-
-impl DeviceImpl for Hoarder {
-    fn realize(&self, _cx: &RealizeContext<'_>) -> Result<(), DeviceError> {
-        Ok(())
-    }
-}
-
-/// An object that is no device, and hoards.
-struct Heap {
-    object: RootObject,
-    hoard: Hoard,
-}
-
-qom::object_type! { Heap("lifetimes-heap") { object: RootObject } }
-
-impl ObjectImpl for Heap {
-    fn init(cx: &mut Init<'_>) -> Self {
-        Self {
-            object: cx.parent(),
-            hoard: Hoard::default(),
-        }
-    }
-    fn finalize(&self) {
-        self.hoard.empty();
-    }
-}
-
 /// What a misbehaviour tells of itself.
 struct Deed {
     holder: String,
@@ -101,50 +42,151 @@ struct Deed {
     hoards: Vec<Hoard>,
 }
 
-/// Who holds a user handle is code, which the ledger knows by its line.
-const OUTSIDE: &str = "handles outside (1)";
-const HANDLE: &str = "user handle";
-const TRANSFER: &str = "pin (I/O in flight)";
+struct Case {
+    rows: &'static [&'static str],
+    title: &'static str,
+    near: &'static str,
+    misbehave: fn(&Machine) -> Deed,
+}
 
-type Case = (&'static str, &'static str, fn(&Machine) -> Deed);
+/// Who is called so stays when everybody else is unplugged.
+const STAYS: &str = "board";
+
+/// The count of an address space on its root, and that of a mapping, are cut by the withdrawal of the holder.
+const INSTEAD_OF_SPACE: &str = "The space itself is closed by the withdrawal, whatever the finalizer would do; a counted handle to its root is what can be kept instead.";
+const INSTEAD_OF_MAPPING: &str = "A mapping is closed by the withdrawal of its holder; a transfer in flight is what can be kept instead.";
+const INSTEAD_OF_CONTAINER: &str = "A container’s count on its subregion is cut by the withdrawal; the device’s own handle to the subregion takes its place.";
 
 const CASES: &[Case] = &[
-    (
-        "1b",
-        "a device keeps a counted handle to its own region",
-        own_region,
-    ),
-    (
-        "2b",
-        "a device keeps a counted handle to the root of its own address space",
-        own_root,
-    ),
-    (
-        "3c",
-        "a device has a transfer in its own memory that only its finalizer completes",
-        own_transfer,
-    ),
-    (
-        "7",
-        "an object that is no device keeps a counted handle to its own region",
-        plain_owner,
-    ),
-    (
-        "12b",
-        "two devices have transfers in each other's memory until their finalizers",
-        ring_of_transfers,
-    ),
-    (
-        "12b",
-        "two devices keep counted handles to each other, instead of links",
-        ring_of_handles,
-    ),
-    (
-        "C15",
-        "a parent and its child keep counted handles to each other",
-        family,
-    ),
-    ("7c", "a device keeps a counted handle to itself", itself),
+    Case {
+        rows: &["1a"],
+        title: "a device that never has a parent keeps a counted handle to the region in its own container",
+        near: INSTEAD_OF_CONTAINER,
+        misbehave: deeds::introspected_container,
+    },
+    Case {
+        rows: &["1b", "10", "C7", "C12", "C17"],
+        title: "a device keeps a counted handle to the region in its own container until its finalizer",
+        near: INSTEAD_OF_CONTAINER,
+        misbehave: deeds::own_container,
+    },
+    Case {
+        rows: &["2a'", "C2c"],
+        title: "the same, with an address space on the container that is closed at unrealize",
+        near: INSTEAD_OF_CONTAINER,
+        misbehave: deeds::own_container_with_space,
+    },
+    Case {
+        rows: &["2b", "C2"],
+        title: "a device keeps a counted handle to the root of its own address space",
+        near: INSTEAD_OF_SPACE,
+        misbehave: deeds::own_root,
+    },
+    Case {
+        rows: &["2c", "C1"],
+        title: "a device that never has a parent keeps a counted handle to the root of its own address space",
+        near: "To open the space in init is refused, so it is opened right after; and the withdrawal closes it, so the handle to its root is what is kept.",
+        misbehave: deeds::introspected_root,
+    },
+    Case {
+        rows: &["3c"],
+        title: "a device has a transfer in its own memory that only its finalizer completes",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::own_transfer,
+    },
+    Case {
+        rows: &["C3c"],
+        title: "a descriptor leads a device to its own BAR, and only its finalizer completes the transfer",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::descriptor_at_own_bar,
+    },
+    Case {
+        rows: &["C4"],
+        title: "two devices, one after the other, each with a transfer in its own memory until its finalizer",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::one_after_the_other,
+    },
+    Case {
+        rows: &["6b"],
+        title: "a child device keeps a counted handle to the container of its parent, and the parent one to the child",
+        near: "The child’s space is closed by the withdrawal. And the tree’s edge to the child is cut by it too: a handle of the child’s alone would go with the child’s finalizer, so the parent has to keep one as well.",
+        misbehave: deeds::child_with_root,
+    },
+    Case {
+        rows: &["7c"],
+        title: "a device keeps a counted handle to itself",
+        near: "A region cannot be made its own owner; a device that holds itself is the same cycle of one.",
+        misbehave: deeds::itself,
+    },
+    Case {
+        rows: &["9'", "C8"],
+        title: "a device’s handle to its own region is lost: nobody is there to drop it",
+        near: "A region cannot be given another parent, and the end of a space has no node to overwrite. What these have in common is a count whose dropper is gone: here a handle in nobody’s field.",
+        misbehave: deeds::lost_handle,
+    },
+    Case {
+        rows: &["12b", "C10a"],
+        title: "two devices have transfers in each other’s memory until their finalizers",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::ring_of_two,
+    },
+    Case {
+        rows: &["C10b"],
+        title: "three devices have transfers in each other’s memory, in a ring, until their finalizers",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::ring_of_three,
+    },
+    Case {
+        rows: &["13", "16'"],
+        title: "somebody who stays keeps a counted handle to the region of a device that is gone",
+        near: "Init reaches into no foreign container, and a withdrawn region joins none: both are refused, and a container’s count would be cut. The board’s own handle is what can hold the region from outside.",
+        misbehave: deeds::foreign,
+    },
+    Case {
+        rows: &["15"],
+        title: "an unrealize panics before it completes the transfer in the device’s own memory",
+        near: "A mapping would be closed by the withdrawal, panic or not; a transfer that only this hook completes is not.",
+        misbehave: deeds::panics_in_unrealize,
+    },
+    Case {
+        rows: &["16"],
+        title: "a transfer in the name of a device that is gone, which nobody completes",
+        near: "In the name of who is withdrawn nothing is opened; the transfer is begun before, and whoever should complete it has gone.",
+        misbehave: deeds::orphan_transfer,
+    },
+    Case {
+        rows: &["C15"],
+        title: "a parent and its child keep counted handles to each other",
+        near: "A link of the child’s is cut by its withdrawal, and so is the tree’s edge; handles in both fields stay.",
+        misbehave: deeds::family,
+    },
+    Case {
+        rows: &["C18"],
+        title: "a device keeps a counted handle to the root of its space and a transfer in its own memory, both until its finalizer",
+        near: INSTEAD_OF_MAPPING,
+        misbehave: deeds::root_and_transfer,
+    },
+    Case {
+        rows: &[
+            "2a", "3a", "3b", "4", "5", "5b", "6", "6'", "7b", "11", "12a", "14", "C3a", "C3b",
+            "C6a", "C6b", "C9", "C11",
+        ],
+        title: "a device keeps a counted handle to its own region",
+        near: "",
+        misbehave: deeds::own_region,
+    },
+    Case {
+        rows: &["7", "7'", "C5a", "C5b", "C13", "C14"],
+        title: "an object that is no device keeps a counted handle to its own region",
+        near: "",
+        misbehave: deeds::plain_owner,
+    },
+    Case {
+        rows: &["12b"],
+        title: "two devices keep counted handles to each other, instead of links",
+        near: "",
+        misbehave: deeds::ring_of_handles,
+    },
 ];
 
 /// Provokes each leak in a machine of its own, has the ledger explain it, and undoes it.
@@ -155,16 +197,19 @@ const CASES: &[Case] = &[
 /// }
 /// ```
 pub fn all() -> Vec<Explained> {
-    CASES.iter().map(|case| provoke(*case)).collect()
+    CASES.iter().map(provoke).collect()
 }
 
-fn provoke((row, title, misbehave): Case) -> Explained {
+fn provoke(case: &Case) -> Explained {
+    let title = case.title;
     let machine = Machine::builder("misbehaviour").recording(true).build();
-    let deed = misbehave(&machine);
-    for (_, child) in machine.root().children() {
-        child
-            .unparent()
-            .expect("what has a parent can be unplugged");
+    let deed = (case.misbehave)(&machine);
+    for (name, child) in machine.root().children() {
+        if &*name != STAYS {
+            child
+                .unparent()
+                .expect("what has a parent can be unplugged");
+        }
     }
     machine
         .quiesce(PATIENCE)
@@ -180,147 +225,13 @@ fn provoke((row, title, misbehave): Case) -> Explained {
         panic!("{title}: {error}");
     }
     Explained {
-        row,
+        rows: case.rows,
         title,
+        near: case.near,
         text: text.join("\n"),
         holder: deed.holder,
         reason: deed.reason,
         place: deed.place,
         left,
     }
-}
-
-fn plugged(machine: &Machine, name: &str) -> Ref<Hoarder> {
-    let device = machine.create::<Hoarder>().expect("a new device");
-    machine
-        .root()
-        .add_child(name, &device)
-        .expect("a free name");
-    device.realize().expect("nothing can fail");
-    device
-}
-
-fn ram(owner: &impl Target) -> Child<Region> {
-    let bytes = Backing::anonymous(0x1000).expect("a page of memory");
-    Region::ram("memory", bytes)
-        .create(owner)
-        .expect("a region of one's own")
-}
-
-/// A handle to a region, and the line that took it.
-fn taken(region: &Child<Region>) -> (Ref<Region>, String) {
-    let handle = region.get();
-    let place = line_before(line!());
-    (handle.expect("it lives"), place)
-}
-
-/// A transfer to a region in somebody's name, and the line that began it.
-fn begun(
-    machine: &Machine,
-    holder: &Ref<Hoarder>,
-    region: &(impl RegionTarget + ?Sized),
-) -> (Pin, String) {
-    let space = AddressSpace::open(machine.root(), "memory", region).expect("it lives");
-    let pin = space.pin(holder, Gpa(0), 8, Intent::Write);
-    let place = line_before(line!());
-    space.close();
-    (pin.expect("RAM"), place)
-}
-
-fn line_before(line: u32) -> String {
-    format!("{}:{}", file!(), line - 1)
-}
-
-fn by_handle(place: String, hoards: Vec<Hoard>) -> Deed {
-    Deed {
-        holder: OUTSIDE.into(),
-        reason: HANDLE,
-        place,
-        hoards,
-    }
-}
-
-fn own_region(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (handle, place) = taken(&ram(&device));
-    device.hoard.keep(handle);
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-fn own_root(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let bar = Region::container("bar", Size::new(0x1000))
-        .create(&device)
-        .expect("a region of one's own");
-    let space = AddressSpace::open(&device, "dma", &bar).expect("a space of one's own");
-    let (handle, place) = taken(&bar);
-    // The space is closed by the withdrawal, the handle by nobody.
-    device.hoard.keep((handle, space));
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-fn own_transfer(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (pin, place) = begun(machine, &device, &ram(&device));
-    device.hoard.keep(pin);
-    Deed {
-        holder: "I/O of /machine/card".into(),
-        reason: TRANSFER,
-        place,
-        hoards: vec![device.hoard.clone()],
-    }
-}
-
-fn plain_owner(machine: &Machine) -> Deed {
-    let heap = machine.create::<Heap>().expect("a new object");
-    machine
-        .root()
-        .add_child("heap", &heap)
-        .expect("a free name");
-    let (handle, place) = taken(&ram(&heap));
-    heap.hoard.keep(handle);
-    by_handle(place, vec![heap.hoard.clone()])
-}
-
-fn ring_of_transfers(machine: &Machine) -> Deed {
-    let (a, b) = (plugged(machine, "a"), plugged(machine, "b"));
-    let (to_b, _) = begun(machine, &a, &ram(&b));
-    let (to_a, place) = begun(machine, &b, &ram(&a));
-    a.hoard.keep(to_b);
-    b.hoard.keep(to_a);
-    Deed {
-        holder: "I/O of /machine/b".into(),
-        reason: TRANSFER,
-        place,
-        hoards: vec![a.hoard.clone(), b.hoard.clone()],
-    }
-}
-
-fn ring_of_handles(machine: &Machine) -> Deed {
-    let (a, b) = (plugged(machine, "a"), plugged(machine, "b"));
-    a.hoard.keep(b.clone());
-    let again = a.clone();
-    let place = line_before(line!());
-    b.hoard.keep(again);
-    by_handle(place, vec![a.hoard.clone(), b.hoard.clone()])
-}
-
-/// By itself the child's handle would not matter: nothing counts on a child that is withdrawn, so its finalizer runs and lets go.
-fn family(machine: &Machine) -> Deed {
-    let parent = plugged(machine, "parent");
-    let child = machine.create::<Heap>().expect("a new object");
-    parent.add_child("child", &child).expect("a free name");
-    parent.hoard.keep(child.clone());
-    let again = parent.clone();
-    let place = line_before(line!());
-    child.hoard.keep(again);
-    by_handle(place, vec![parent.hoard.clone(), child.hoard.clone()])
-}
-
-fn itself(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let again = device.clone();
-    let place = line_before(line!());
-    device.hoard.keep(again);
-    by_handle(place, vec![device.hoard.clone()])
 }
