@@ -15,6 +15,7 @@ mod searches;
 mod summary;
 
 use crate::picture::svg::escape;
+use crate::product::album::Snapshot;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
 use crate::table::Table;
@@ -65,6 +66,12 @@ pub struct Cell {
     pub held: Vec<String>,
     /// The ledger's answer to what keeps those that should be gone at the end.
     pub why: Vec<String>,
+    /// What happened, in order.
+    pub events: Vec<String>,
+    /// Its reference graph before anything ends and at the end, where it was drawn.
+    pub pictures: Option<[String; 2]>,
+    /// The same after each step, where that is asked for.
+    pub stages: Vec<Snapshot>,
 }
 
 /// A device that misbehaves on purpose, and what the ledger says.

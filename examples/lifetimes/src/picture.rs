@@ -140,7 +140,7 @@ pub fn album(scenario: &Scenario) -> Album {
 }
 
 /// A layout for all graphs of a scenario, with as much space between the rows as the writing needs.
-fn arrange(graphs: &[&Graph]) -> (Layout, Vec<Drawing>) {
+pub(crate) fn arrange(graphs: &[&Graph]) -> (Layout, Vec<Drawing>) {
     let places = layout::places(graphs);
     let mut best: Option<(usize, Layout, Vec<Drawing>)> = None;
     for spread in 0..4 {

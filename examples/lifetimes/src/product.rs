@@ -5,10 +5,11 @@
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); [`misbehaviour`], [`severity`].
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); [`misbehaviour`], [`severity`]; [`album`].
 
 mod actors;
 mod agree;
+pub mod album;
 mod look;
 pub mod misbehaviour;
 mod reader;
@@ -54,6 +55,8 @@ pub struct Report {
     pub graph_after: Graph,
     /// What happened, in order, a sentence each.
     pub events: Vec<String>,
+    /// Who is who in the graphs.
+    players: album::Players,
 }
 
 /// Plays a scenario on the real crates.
@@ -137,6 +140,7 @@ fn perform(cast: Cast, steps: &[Step], gone: &[Id]) -> Report {
             .iter()
             .map(|happened| sentence(&world.stage, happened))
             .collect(),
+        players: album::players(&world.stage),
         left,
     };
     report.judge(&log, has_orphans(&world.stage));

@@ -13,6 +13,22 @@ pub enum Event {
     Unrealized(Id),
     /// An object was withdrawn.
     Withdrawn(Id),
+    /// The code of a hook of the object's began.
+    Began(Hook, Id),
+    /// A region left a container.
+    Left {
+        /// The region.
+        sub: Id,
+        /// The container.
+        container: Id,
+    },
+    /// A region was to leave a container that a withdrawal had taken it out of.
+    WasOut {
+        /// The region.
+        sub: Id,
+        /// The container.
+        container: Id,
+    },
     /// A finalizer ended.
     Finalized(Id),
     /// Something went wrong with an object.
@@ -133,6 +149,9 @@ impl Run<'_> {
 
     /// Runs the code of a hook; false where it panicked, which it does before anything else: the worst that it can do.
     pub(crate) fn run_hook(&mut self, id: Id, hook: Hook) -> bool {
+        if matches!(self.s.object(id).kind, Kind::Device | Kind::Plain) {
+            self.note(Event::Began(hook, id));
+        }
         let armed = |action: Action| {
             Some(Armed {
                 object: id,

@@ -1,7 +1,7 @@
 //! Containers, aliases, address spaces, views, listeners, mappings and transfers: what each takes a reference on, and when it lets go.
 
 use crate::policy::{Rule, Rules, SameOwner};
-use crate::run::{Run, members, target};
+use crate::run::{Event, Run, members, target};
 use crate::state::{Faults, Id, Kind, Mapping, OBJECTS, Release, Space, State, flag};
 use crate::step::{Outcome, Refusal, refuses_during_init};
 
@@ -69,6 +69,7 @@ impl Run<'_> {
         if self.r.withdrawal().is_some() && self.s.object(sub).container != container {
             // Taking out what a withdrawal took out is done already, whether its finalizer has run by now or not.
             return if self.is_gone(sub) || self.is_gone(container) {
+                self.note(Event::WasOut { sub, container });
                 Outcome::Nothing
             } else {
                 Outcome::Refused(Refusal::NotContained)
@@ -88,6 +89,7 @@ impl Run<'_> {
     /// Ends the edge from a container, without rendering.
     pub(crate) fn take_out(&mut self, sub: Id) {
         let container = std::mem::replace(&mut self.object(sub).container, Id::NONE);
+        self.note(Event::Left { sub, container });
         let counted = subregion_target(self.s, self.r, container, sub);
         self.release(counted);
     }

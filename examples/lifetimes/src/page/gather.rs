@@ -7,18 +7,43 @@ use crate::severity::{Course, Loop, Point};
 use crate::table::Table;
 use std::sync::Mutex;
 
+/// Scenarios whose graph is shown after each step: the stages of an unmap.
+const STAGED: [&str; 1] = ["C14"];
+
 impl Cell {
     /// Plays a scenario on the real crates.
     pub fn of(scenario: &Scenario) -> Self {
-        let report = product::play(scenario);
+        Self::from_report(scenario.row, product::play(scenario))
+    }
+
+    fn from_report(row: &'static str, report: product::Report) -> Self {
         Self {
-            row: scenario.row,
+            row,
             word: report.verdict.word().into(),
             is_good: report.verdict.is_good(),
             refused: report.refused,
             order: report.order,
             held: report.held,
             why: report.why,
+            events: report.events,
+            pictures: None,
+            stages: Vec::new(),
+        }
+    }
+
+    /// As [`Self::of`], with what its article shows of the real graphs.
+    fn drawn(scenario: &Scenario) -> Self {
+        let report = product::play(scenario);
+        let pictures = product::album::draw(scenario, &report);
+        let stages = if STAGED.contains(&scenario.row) {
+            product::album::stages(scenario)
+        } else {
+            Vec::new()
+        };
+        Self {
+            pictures: Some(pictures),
+            stages,
+            ..Self::from_report(scenario.row, report)
         }
     }
 }
@@ -28,8 +53,13 @@ impl Real {
     pub fn of(table: &Table) -> Self {
         Self {
             cells: table
-                .rows()
-                .map(|(scenario, _)| Cell::of(scenario))
+                .distinct()
+                .into_iter()
+                .map(|(scenario, same)| match same {
+                    // The graphs are those of the other row.
+                    Some(_) if !STAGED.contains(&scenario.row) => Cell::of(scenario),
+                    _ => Cell::drawn(scenario),
+                })
                 .collect(),
             ..Self::default()
         }

@@ -1,10 +1,11 @@
 //! The scenarios one by one: steps, and for each outcome the graph before and at the end.
 
-use super::{Contents, anchor, badge, escape};
+use super::{Cell, Contents, anchor, badge, escape};
 use crate::picture::{self, Plate};
 use crate::policy::Policy;
 use crate::scenario::{Scenario, Script, Verdict};
 use crate::table::Table;
+use crate::timeline::{self, Moment};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -73,6 +74,9 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
                     text += &one(scenario.row, number, group);
                 }
             }
+        }
+        if TIMED.contains(&scenario.row) {
+            text += &timelines(contents, scenario);
         }
         text += &real(contents, scenario.row);
         text += &provoked(contents, scenario.row);
@@ -173,6 +177,15 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
         let _ = write!(text, "Finalizers: {}. ", escape(&cell.order.join(", ")));
     }
     text += "</p>";
+    if let Some([before, after]) = &cell.pictures {
+        let _ = write!(
+            text,
+            "<details class=\"fine\"><summary>The crates’ own reference graph</summary><div class=\"pair\">\
+             <figure><figcaption>before anything ends</figcaption>{before}</figure>\
+             <figure><figcaption>at the end</figcaption>{after}</figure></div></details>\n"
+        );
+    }
+    text += &stages(cell);
     for (head, list) in [
         ("What the ledger said while it was still held", &cell.held),
         ("What the ledger says keeps it", &cell.why),
@@ -186,6 +199,81 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
         }
     }
     text
+}
+
+/// Scenarios whose point is the order of what happens.
+const TIMED: [&str; 1] = ["C17"];
+
+/// What happens in order, once for all policies in which it is the same; on the crates as they tell it.
+fn timelines(contents: &Contents<'_>, scenario: &Scenario) -> String {
+    let mut groups: Vec<(Vec<&str>, Vec<Moment>)> = Vec::new();
+    for policy in Policy::ALL {
+        let (rules, moments) = (policy.rules(), timeline::of(scenario, policy.rules()));
+        match groups.iter_mut().find(|(_, known)| *known == moments) {
+            Some((names, _)) => names.push(rules.short),
+            None => groups.push((vec![rules.short], moments)),
+        }
+    }
+    let mut text = String::from(
+        "<details open=\"open\"><summary>Who did what when</summary><div class=\"timelines\">",
+    );
+    for (names, moments) in &groups {
+        let _ = write!(
+            text,
+            "<div class=\"timeline\"><h4>{}</h4>",
+            names.join(", ")
+        );
+        for moment in moments {
+            text += &events(&moment.step, &moment.happened);
+        }
+        text += "</div>";
+    }
+    if let Some(cell) = contents.real.and_then(|real| real.cell(scenario.row)) {
+        text += "<div class=\"timeline\"><h4>the crates</h4>";
+        text += &events("hooks and finalizers, as they ran", &cell.events);
+        text += "</div>";
+    }
+    text + "</div></details>\n"
+}
+
+fn events(step: &str, happened: &[String]) -> String {
+    let items = happened.iter().map(|what| {
+        let class = match what.starts_with("wrong") {
+            true => " class=\"wrong\"",
+            false => "",
+        };
+        format!("<li{class}>{}</li>", escape(what))
+    });
+    format!(
+        "<p class=\"step\">{}</p><ol>{}</ol>",
+        escape(step),
+        items.collect::<String>()
+    )
+}
+
+/// The real graph after each step.
+fn stages(cell: &Cell) -> String {
+    if cell.stages.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "<details open=\"open\"><summary>The crates’ reference graph at each stage</summary><div class=\"pair\">",
+    );
+    for (number, stage) in cell.stages.iter().enumerate() {
+        let _ = write!(
+            text,
+            "<figure><figcaption>{}. after “{}”</figcaption>{}{}</figure>",
+            number + 1,
+            escape(&stage.step),
+            stage.svg,
+            match stage.said.len() {
+                0 => "<p class=\"note\">The ledger: nobody is withdrawn and not finalized.</p>"
+                    .into(),
+                _ => format!("<pre>{}</pre>", escape(&stage.said.join("\n"))),
+            }
+        );
+    }
+    text + "</div></details>\n"
 }
 
 /// Where the leak of a scenario was provoked on the real crates, and explained.

@@ -18,6 +18,9 @@ fn real(table: &Table) -> Real {
         order: vec!["M".into(), "D".into()],
         held: vec![],
         why: vec![],
+        events: vec!["D: finalized".into()],
+        pictures: (scenario.row == "3c").then(|| ["<b>one</b>", "<b>two</b>"].map(Into::into)),
+        stages: vec![],
     });
     let points = [0, 5, 10].map(|cycle| Point {
         cycle,

@@ -19,6 +19,8 @@ pub enum Who {
     Mapping(u8),
     /// A transfer in flight.
     Transfer(u8),
+    /// Somebody whom the steps of a scenario do not name.
+    Other(u8),
 }
 
 /// What a node stands for.
@@ -42,6 +44,8 @@ pub enum What {
     Mapping,
     /// A transfer in flight.
     Transfer,
+    /// What address spaces show.
+    View,
 }
 
 impl What {
@@ -57,6 +61,7 @@ impl What {
             Self::Space => "address space",
             Self::Mapping => "mapping",
             Self::Transfer => "transfer",
+            Self::View => "views",
         }
     }
 }

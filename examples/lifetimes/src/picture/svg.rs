@@ -90,13 +90,13 @@ fn write_node(text: &mut String, node: &Node, layout: &Layout) {
         What::Device | What::Machine => 2.,
         What::Plain => 9.,
         What::Container | What::Region | What::Alias => 5.,
-        What::Space | What::Mapping | What::Transfer => place.height / 2.,
+        What::Space | What::Mapping | What::Transfer | What::View => place.height / 2.,
     };
     let mut kind = match node.what {
         What::Machine => "node machine",
         What::Device | What::Plain => "node owner",
         What::Container | What::Region | What::Alias => "node region",
-        What::Space | What::Mapping | What::Transfer => "node handle",
+        What::Space | What::Mapping | What::Transfer | What::View => "node handle",
     }
     .to_owned();
     for (is, word) in [
@@ -153,6 +153,8 @@ fn below(node: &Node) -> String {
         (Some(_), _) => "finalized".into(),
         (None, Some(count)) if node.is_left => format!("{word}, {count}: left"),
         (None, Some(count)) => format!("{word}, {count}"),
+        (None, None) if node.is_left => format!("{word}: left"),
+        (None, None) if node.is_withdrawn => format!("{word}, leaving"),
         (None, None) => word.into(),
     }
 }

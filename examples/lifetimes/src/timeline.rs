@@ -1,0 +1,78 @@
+//! What happens in a scenario under a policy, in order: each step, and under it what it set off.
+
+use crate::policy::Rules;
+use crate::run::Event;
+use crate::scenario::{Cast, Scenario, Script, run_executor, settle};
+use crate::state::{Hook, State};
+use crate::step::apply_logged;
+
+/// A step, and what it set off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The step, in words.
+    pub step: String,
+    /// What happened in it, in order and in words.
+    pub happened: Vec<String>,
+}
+
+/// The timeline of a scenario, from the first step on that sets anything off.
+///
+/// ```
+/// use holdfast_lifetimes::{Policy, scenario::rows::ROWS, timeline};
+///
+/// let row = ROWS.iter().find(|row| row.row == "10").unwrap();
+/// let ours = timeline::of(row, Policy::Withdrawal.rules());
+/// let unplug = ours.iter().find(|moment| moment.step == "unplug D").unwrap();
+/// let out = unplug.happened.iter().position(|what| what == "M leaves C").unwrap();
+/// let last = ours.last().unwrap();
+/// assert!(unplug.happened[..out].contains(&"D is marked".to_owned()));
+/// assert!(last.happened.contains(&"M is not in C any more: nothing to do".to_owned()), "{last:?}");
+/// ```
+pub fn of(scenario: &Scenario, rules: &Rules) -> Vec<Moment> {
+    let script = Script::of(scenario);
+    let mut state = State::default();
+    let mut moments = Vec::new();
+    let mut add = |step: String, events: Vec<Event>| {
+        let happened: Vec<String> = events
+            .iter()
+            .map(|event| event.show(&script.cast))
+            .collect();
+        if !happened.is_empty() {
+            moments.push(Moment { step, happened });
+        }
+    };
+    for step in &script.steps {
+        let mut events = Vec::new();
+        apply_logged(&mut state, *step, rules, Some(&mut events));
+        run_executor(&mut state, rules, &mut events);
+        add(step.show(&script.cast), events);
+    }
+    let mut events = Vec::new();
+    settle(&mut state, rules, &mut events);
+    add("whatever passes by itself".into(), events);
+    moments
+}
+
+impl Event {
+    /// In a few words, with the names of a cast.
+    pub fn show(&self, cast: &Cast) -> String {
+        let n = |id| cast.name(id);
+        match *self {
+            Self::Unrealized(id) => format!("{} is unrealized", n(id)),
+            Self::Withdrawn(id) => format!("{} is marked", n(id)),
+            Self::Began(Hook::Unrealize, id) => format!("unrealize of {} runs", n(id)),
+            Self::Began(Hook::Finalize, id) => format!("the finalizer of {} runs", n(id)),
+            Self::Left { sub, container } => format!("{} leaves {}", n(sub), n(container)),
+            Self::WasOut { sub, container } => {
+                format!(
+                    "{} is not in {} any more: nothing to do",
+                    n(sub),
+                    n(container)
+                )
+            }
+            Self::Finalized(id) => format!("{} is finalized", n(id)),
+            Self::Fault(_, id, what) => format!("wrong: {} {what}", n(id)),
+            Self::Refused(refusal) => format!("refused: {refusal:?}"),
+        }
+    }
+}
