@@ -27,3 +27,23 @@ pub use failure::{DemoError, During};
 pub use scenario::{Scenario, run, scenarios};
 pub use stage::Stage;
 pub use traces::Traces;
+
+/// Registers the device types of the demonstrations, so that they can be made by their names. Any thread; again is a no-op.
+///
+/// ```
+/// use qom::Machine;
+///
+/// holdfast_examples::demo::register_devices()?;
+/// let machine = Machine::new("doc");
+/// assert!(machine.create_named("demo-card")?.class().is_a::<qdev::Device>());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Another type has one of the names.
+pub fn register_devices() -> Result<(), qom::TypeError> {
+    qom::register::<churn::Card>()?;
+    qom::register::<dma::DmaEngine>()?;
+    qom::register::<why_alive::Hoarder>()?;
+    Ok(())
+}

@@ -2,7 +2,6 @@
 //!
 //! `holdfast-lifetimes --help` says how.
 
-use holdfast_lifetimes::Policy;
 use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
@@ -10,6 +9,7 @@ use holdfast_lifetimes::search::{Breadth, Search, Size};
 use holdfast_lifetimes::severity::{self, Loop, Sizes};
 use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
+use holdfast_lifetimes::{Policy, product};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -50,6 +50,8 @@ struct Arguments {
 }
 
 const SEQUENCES: u64 = 20_000;
+/// How often each kind of unmap is measured.
+const UNMAPS: usize = 15;
 /// How far the searches go that are not to meet everything.
 const STEPS: u8 = 10;
 /// More than any state of the core menu is away from the start, under Holdfast's rules.
@@ -186,6 +188,13 @@ fn main() -> ExitCode {
         loops.join().unwrap_or_default()
     });
     repeat_on_crates(&mut real, &loops, arguments.cycles, &progress);
+    print_severity(&real, &loops);
+    if let Err(error) = real.look_at_devices() {
+        failures.push(format!("a bundled device: {error}"));
+    }
+    println!("{}", product::devices::text(&real.devices));
+    real.measure_unmaps(UNMAPS);
+    println!("{}", product::latency::text(&real.unmaps));
     real.explain();
     println!(
         "{} devices misbehave on purpose; of each the ledger names holder, reason and line",
@@ -335,6 +344,22 @@ fn repeat_on_crates(
             "{done} of {of} scenarios in a loop of {cycles} cycles on the crates"
         ));
     });
+}
+
+/// Of each of these: who can bring it about, and how long its unplug event takes.
+fn print_severity(real: &Real, loops: &[Loop]) {
+    for one in loops.iter().filter(|one| !one.leaks_only_mutually()) {
+        let row = one.scenario.row;
+        if let Some((hand, why)) = severity::hand(row) {
+            println!("{row:<5}{}: {why}", hand.word());
+        }
+        println!("     unplug event: {}", one.spans_in_words());
+        let course = real.courses.iter().find(|(known, _)| *known == row);
+        if let Some(took) = course.and_then(|(_, course)| course.took) {
+            println!("     on the crates: {took}");
+        }
+    }
+    println!();
 }
 
 fn write_page(folder: &Path, contents: &Contents<'_>) -> std::io::Result<PathBuf> {

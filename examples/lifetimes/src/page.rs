@@ -9,6 +9,7 @@ mod commands;
 mod gather;
 mod grid;
 mod loops;
+mod measured;
 mod real;
 mod scenarios;
 mod searches;
@@ -16,6 +17,8 @@ mod summary;
 
 use crate::picture::svg::escape;
 use crate::product::album::Snapshot;
+use crate::product::devices::Bundled;
+use crate::product::latency::Unmap;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
 use crate::table::Table;
@@ -47,6 +50,10 @@ pub struct Real {
     pub courses: Vec<(&'static str, Course)>,
     /// Devices that misbehave on purpose, and what the ledger says.
     pub explained: Vec<Explained>,
+    /// The bundled devices, and what became of their regions.
+    pub devices: Vec<Bundled>,
+    /// How long the answer to an unmap takes.
+    pub unmaps: Vec<Unmap>,
 }
 
 /// What became of a scenario on the real crates.

@@ -13,11 +13,18 @@
 //! ```
 
 pub mod chart;
+mod hand;
+mod span;
+
+pub use hand::{Hand, hand};
+pub use span::{Span, span};
 
 use crate::policy::Policy;
 use crate::scenario::{Report, Scenario, play};
 use crate::state::{Id, Kind, State};
+use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Cycles of plug and unplug.
 pub const CYCLES: u32 = 10_000;
@@ -85,12 +92,40 @@ pub struct Course {
     pub points: Vec<Point>,
     /// An assertion failed in the first cycle: there is no second one.
     pub is_aborted: bool,
+    /// How long it takes in the real crates; the model has no clock.
+    pub took: Option<Took>,
+}
+
+/// What the middle one of all cycles took in the real crates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// From the call that unplugs until it returns: nothing new reaches the device any more.
+    pub returned: Duration,
+    /// From there until the last finalizer has run, which is when the unplug event is sent; with the steps and grace periods of the scenario between.
+    pub finalized: Duration,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            returned,
+            finalized,
+        } = self;
+        write!(
+            f,
+            "{} µs, the call itself {} µs",
+            finalized.as_micros(),
+            returned.as_micros()
+        )
+    }
 }
 
 impl Course {
     /// Whether something is left.
     pub fn leaks(&self) -> bool {
-        self.points.last().is_some_and(|point| point.objects > 0)
+        self.points
+            .last()
+            .is_some_and(|point| point.objects > 0 || point.bytes > 0)
     }
 }
 
@@ -104,6 +139,28 @@ pub struct Loop {
 }
 
 impl Loop {
+    /// How long it takes until the unplug event: the heads of the columns in which that is the same, and how long; none is never.
+    pub fn spans(&self) -> Vec<(Vec<&'static str>, Option<Span>)> {
+        let mut spans: Vec<(Vec<&'static str>, Option<Span>)> = Vec::new();
+        for policy in Policy::ALL {
+            let (rules, span) = (policy.rules(), span(&self.scenario, policy.rules()));
+            match spans.iter_mut().find(|(_, known)| *known == span) {
+                Some((names, _)) => names.push(rules.short),
+                None => spans.push((vec![rules.short], span)),
+            }
+        }
+        spans
+    }
+
+    /// The same in a sentence; where something else than a leak comes first, the table says so.
+    pub fn spans_in_words(&self) -> String {
+        let words = self.spans().into_iter().map(|(names, span)| {
+            let span = span.map_or_else(|| "never".to_owned(), |span| span.to_string());
+            format!("{}: {span}", names.join(", "))
+        });
+        words.collect::<Vec<_>>().join("; ")
+    }
+
     /// Whether the scenario leaks under the policy that nobody proposed, and under no other.
     pub fn leaks_only_mutually(&self) -> bool {
         let mut leaking = Policy::ALL
@@ -168,6 +225,7 @@ pub fn course(scenario: &Scenario, policy: Policy, cycles: u32, sizes: &Sizes) -
         name: rules.short,
         points,
         is_aborted,
+        took: None,
     }
 }
 
@@ -180,7 +238,7 @@ pub fn loops<'a>(
 ) -> Vec<Loop> {
     let leaks = |scenario: &&Scenario| {
         let reports = Policy::ALL.map(|policy| play(scenario, policy.rules()));
-        reports.iter().any(|report| left(report, sizes).0 > 0)
+        reports.iter().any(|report| left(report, sizes) != (0, 0))
     };
     let scenarios: Vec<_> = scenarios.into_iter().filter(leaks).enumerate().collect();
     let total = scenarios.len();

@@ -124,7 +124,14 @@ fn the_ledger_explains_whoever_misbehaves_by_holder_reason_and_source_line() {
 fn cycles_leave_nothing_behind() {
     use holdfast_lifetimes::product::severity::cycles;
     for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
-        let samples = cycles(scenario, 20, 10);
+        let cycles = cycles(scenario, 20, 10);
+        // Whatever is unplugged is finalized some time after the call.
+        assert!(
+            cycles
+                .took
+                .is_none_or(|took| took.returned <= took.finalized || !took.finalized.is_zero())
+        );
+        let samples = cycles.samples;
         assert_eq!(
             samples
                 .iter()
@@ -140,5 +147,56 @@ fn cycles_leave_nothing_behind() {
                 scenario.row
             );
         }
+    }
+}
+
+/// Of each bundled device it is known what it would lose; all but the one that misbehaves on purpose can be unplugged.
+#[test]
+fn the_bundled_devices_are_looked_at() {
+    let devices = product::devices::all().unwrap();
+    let names: Vec<&str> = devices.iter().map(|device| device.name).collect();
+    assert_eq!(
+        names,
+        [
+            "demo-card",
+            "demo-dma-engine",
+            "demo-hoarder",
+            "virtio-gpu-mmio"
+        ]
+    );
+    for device in &devices {
+        assert!(!device.regions.is_empty(), "{device:?}");
+        // None of them detaches anything: the rules do.
+        assert!(
+            device.regions.iter().all(|region| region.is_left),
+            "{device:?}"
+        );
+        assert_eq!(
+            device.gone.is_err(),
+            device.name == "demo-hoarder",
+            "{device:?}"
+        );
+    }
+    let card = &devices[0];
+    let own: Vec<&str> = card
+        .regions
+        .iter()
+        .filter(|region| region.is_own)
+        .map(|region| &*region.name)
+        .collect();
+    assert_eq!(own, ["regs", "ram"]);
+    let why = devices[2].gone.as_ref().unwrap_err();
+    assert!(why.contains("examples/src/demo/why_alive.rs:"), "{why}");
+}
+
+#[test]
+fn nobody_is_answered_while_a_reader_may_be_there() {
+    let unmaps = product::latency::unmaps(3);
+    assert_eq!(unmaps.len(), 4);
+    for unmap in &unmaps {
+        assert!(
+            unmap.hurried.after >= unmap.stays && unmap.unhurried.after >= unmap.stays,
+            "{unmaps:?}"
+        );
     }
 }

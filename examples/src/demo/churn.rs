@@ -27,7 +27,7 @@ const SLACK: u64 = 2 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A card: registers and memory in one container.
-struct Card {
+pub(super) struct Card {
     device: Device,
     bar: Child<Region>,
     ram: Child<Region>,

@@ -103,6 +103,21 @@ impl Real {
         self.explained = explained.collect();
     }
 
+    /// Plugs and unplugs the bundled devices.
+    ///
+    /// # Errors
+    ///
+    /// A device that cannot be made, plugged or mapped.
+    pub fn look_at_devices(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        self.devices = product::devices::all()?;
+        Ok(())
+    }
+
+    /// Measures the answers to unmaps, each kind `times` times.
+    pub fn measure_unmaps(&mut self, times: usize) {
+        self.unmaps = product::latency::unmaps(times);
+    }
+
     /// Plays generated sequences on the real crates beside the model. `progress` is told the number of sequences after each.
     pub fn compare(&mut self, sequences: u64, seed: u64, progress: impl FnMut(u64)) {
         let agreement = product::agree(sequences, seed, progress);
@@ -135,8 +150,8 @@ impl Real {
 }
 
 fn course(scenario: &Scenario, cycles: u32) -> Course {
-    let samples = product::severity::cycles(scenario, cycles, (cycles / 20).max(1));
-    let points = samples.into_iter().map(|sample| Point {
+    let repeated = product::severity::cycles(scenario, cycles, (cycles / 20).max(1));
+    let points = repeated.samples.into_iter().map(|sample| Point {
         cycle: sample.cycle,
         objects: sample.live_objects,
         bytes: sample.bytes,
@@ -145,5 +160,6 @@ fn course(scenario: &Scenario, cycles: u32) -> Course {
         name: "the crates",
         points: points.collect(),
         is_aborted: false,
+        took: repeated.took,
     }
 }

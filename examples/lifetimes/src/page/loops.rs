@@ -1,7 +1,7 @@
 //! The loops of severity, drawn.
 
 use super::{Contents, anchor, escape};
-use crate::severity::{CYCLES, Loop, chart, grouped};
+use crate::severity::{CYCLES, Course, Hand, Loop, chart, grouped, hand};
 use std::fmt::Write as _;
 
 pub(super) fn write(contents: &Contents<'_>) -> String {
@@ -22,7 +22,9 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
     if contents.real.is_some_and(|real| !real.courses.is_empty()) {
         text += " “The crates” are Holdfast’s, in one machine, counted while the loop runs.";
     }
-    text += "</p>\n";
+    text += "</p>\n<p>Under each chart: who can bring the leak about, and how long it takes from the unplug until the last finalizer has run, in steps of the scenario that come after it \
+             and in grace periods. The unplug event, for which management waits before it uses an id again, is sent from there, in QEMU (DEVICE_DELETED) as here: where something is left, or \
+             the process has aborted or touched what is gone, it never comes. For the crates it is the middle one of all cycles, with a reader that stays in its section until the scenario lets a grace period pass.</p>\n";
     let (mutual, others): (Vec<_>, Vec<_>) = contents
         .loops
         .iter()
@@ -49,11 +51,35 @@ fn charts(contents: &Contents<'_>, loops: &[&Loop]) -> String {
         });
         let _ = writeln!(
             text,
-            "<figure><figcaption><a href=\"#{}\">{row}</a> {}</figcaption>{}</figure>",
+            "<figure><figcaption><a href=\"#{}\">{row}</a> {}</figcaption>{}{}</figure>",
             anchor(row),
             escape(one.scenario.title),
-            chart::draw(one, real)
+            chart::draw(one, real),
+            severity(one, real)
         );
     }
     text + "</div>\n"
+}
+
+/// Whose doing it is, and how long the unplug event takes.
+fn severity(one: &Loop, real: Option<&Course>) -> String {
+    let mut text = String::new();
+    if let Some((hand, why)) = hand(one.scenario.row) {
+        let _ = write!(
+            text,
+            "<p class=\"hand\"><b class=\"{}\">{}</b>: {}.</p>",
+            if hand == Hand::Guest { "guest" } else { "host" },
+            hand.word(),
+            escape(why)
+        );
+    }
+    let _ = write!(
+        text,
+        "<p class=\"hand\"><b>unplug event</b>: {}",
+        escape(&one.spans_in_words())
+    );
+    if let Some(took) = real.and_then(|course| course.took) {
+        let _ = write!(text, "; the crates: {took}");
+    }
+    text + ".</p>"
 }

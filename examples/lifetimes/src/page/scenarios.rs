@@ -1,6 +1,6 @@
 //! The scenarios one by one: steps, and for each outcome the graph before and at the end.
 
-use super::{Cell, Contents, anchor, badge, escape};
+use super::{Cell, Contents, anchor, badge, escape, measured};
 use crate::picture::{self, Plate};
 use crate::policy::Policy;
 use crate::scenario::{Scenario, Script, Verdict};
@@ -79,6 +79,7 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
             text += &timelines(contents, scenario);
         }
         text += &real(contents, scenario.row);
+        text += &measured::of(contents.real, scenario.row);
         text += &provoked(contents, scenario.row);
         text += "</article>\n";
     }
@@ -178,11 +179,11 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
     }
     text += "</p>";
     if let Some([before, after]) = &cell.pictures {
-        let _ = write!(
+        let _ = writeln!(
             text,
             "<details class=\"fine\"><summary>The crates’ own reference graph</summary><div class=\"pair\">\
              <figure><figcaption>before anything ends</figcaption>{before}</figure>\
-             <figure><figcaption>at the end</figcaption>{after}</figure></div></details>\n"
+             <figure><figcaption>at the end</figcaption>{after}</figure></div></details>"
         );
     }
     text += &stages(cell);
@@ -238,9 +239,10 @@ fn timelines(contents: &Contents<'_>, scenario: &Scenario) -> String {
 
 fn events(step: &str, happened: &[String]) -> String {
     let items = happened.iter().map(|what| {
-        let class = match what.starts_with("wrong") {
-            true => " class=\"wrong\"",
-            false => "",
+        let class = if what.starts_with("wrong") {
+            " class=\"wrong\""
+        } else {
+            ""
         };
         format!("<li{class}>{}</li>", escape(what))
     });

@@ -2,12 +2,22 @@
 
 use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::policy::Policy;
+use crate::product::devices::{Bundled, Placed};
+use crate::product::latency::{Answer, Unmap};
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
-use crate::severity::{Course, Point, Sizes, loops};
+use crate::severity::{Course, Point, Sizes, Took, loops};
 use crate::table::Table;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+fn answer(after: u64, beyond: u64) -> Answer {
+    Answer {
+        after: Duration::from_micros(after),
+        beyond: Duration::from_micros(beyond),
+    }
+}
 
 fn real(table: &Table) -> Real {
     let cells = table.rows().map(|(scenario, _)| Cell {
@@ -41,6 +51,10 @@ fn real(table: &Table) -> Real {
                 name: "the crates",
                 points: points.to_vec(),
                 is_aborted: false,
+                took: Some(Took {
+                    returned: Duration::from_micros(12),
+                    finalized: Duration::from_micros(345),
+                }),
             },
         )],
         explained: vec![Explained {
@@ -50,6 +64,22 @@ fn real(table: &Table) -> Real {
             text: "device =(handle)=> device at lib.rs:7".into(),
             held: ["device", "handle", "lib.rs:7"].map(Into::into),
             left: (2, 0),
+        }],
+        devices: vec![Bundled {
+            name: "a-card",
+            regions: vec![Placed {
+                name: "bar<0>".into(),
+                kind: "RAM".into(),
+                container: "system".into(),
+                is_own: false,
+                is_left: true,
+            }],
+            gone: Err("device =(handle)=> device".into()),
+        }],
+        unmaps: vec![Unmap {
+            stays: Duration::from_millis(1),
+            hurried: answer(1011, 11),
+            unhurried: answer(1555, 555),
         }],
     }
 }
@@ -243,6 +273,12 @@ fn what_the_crates_said_is_escaped_and_shown() {
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
+    assert!(with.contains("the crates: 345 µs, the call itself 12 µs"));
+    assert!(
+        with.contains("bar&lt;0&gt;")
+            && with.contains("no: <pre>device =(handle)=&gt; device</pre>")
+    );
+    assert!(with.contains(">1011</td>") && with.contains(">555</td>"));
     // Each of its rows leads to the explanation, and it to each of them.
     assert_eq!(with.matches("href=\"#why-0\"").count(), 2);
     let why = with.split("<article id=\"why-0\">").nth(1).unwrap();

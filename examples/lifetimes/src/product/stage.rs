@@ -9,6 +9,7 @@ use qom::layer::{Pointer, Target};
 use qom::{Gone, Object, ObjectId, ObjectOps};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 /// An object of the machine that plays a part.
 #[derive(Clone)]
@@ -108,6 +109,8 @@ pub(crate) struct Set {
     pub(crate) links: [Option<(Id, Id)>; LINKS],
     pub(crate) armed: [Option<Armed>; HOOKS],
     pub(crate) log: Vec<Happened>,
+    /// When the last finalizer ended.
+    pub(crate) last_finalized: Option<Instant>,
     /// Unparented inside a hook: their withdrawals end after it.
     pub(crate) leaving: Vec<Id>,
 }
@@ -168,6 +171,7 @@ impl Stage {
             return;
         };
         let again = std::mem::replace(&mut actor.finalized, true);
+        set.last_finalized = Some(Instant::now());
         set.log.push(if again {
             Happened::Wrong(Wrong::Twice, format!("{name} is finalized twice"))
         } else {

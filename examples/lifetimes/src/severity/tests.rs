@@ -1,7 +1,8 @@
 //! What a loop leaves is what a cycle leaves, as often.
 
-use super::{CYCLES, Sizes, bytes, course, grouped, left, loops};
+use super::{CYCLES, Hand, Sizes, bytes, course, grouped, hand, left, loops, span};
 use crate::policy::Policy;
+use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::play;
 use crate::scenario::rows::ROWS;
 
@@ -41,7 +42,7 @@ fn every_leaking_row_is_looped_and_holdfast_leaves_nothing() {
     for row in ROWS {
         let leaks = Policy::ALL
             .iter()
-            .any(|policy| left(&play(row, policy.rules()), &sizes).0 > 0);
+            .any(|policy| left(&play(row, policy.rules()), &sizes) != (0, 0));
         assert_eq!(looped.contains(&row.row), leaks, "row {}", row.row);
     }
     assert!(loops.iter().all(|one| !one.courses.last().unwrap().leaks()));
@@ -66,4 +67,45 @@ fn sizes_are_added_up() {
         ["0", "999", "1,000", "1,234,567"],
         [0, 999, 1000, 1_234_567].map(grouped)[..]
     );
+}
+
+/// Of each scenario that leaks somewhere it is known whose doing it is; and the guest’s are those that begin with what it writes.
+#[test]
+fn whose_doing_each_leak_is() {
+    let loops = loops(
+        ROWS.iter().chain(DEMONSTRATIONS),
+        1,
+        &Sizes::default(),
+        |_, _| (),
+    );
+    for one in &loops {
+        assert!(hand(one.scenario.row).is_some(), "row {}", one.scenario.row);
+    }
+    for row in ["3a", "3b", "3c", "7c", "12b"] {
+        assert_eq!(hand(row).unwrap().0, Hand::Guest, "row {row}");
+    }
+    assert_eq!(hand("17"), None);
+}
+
+/// Where something is left the unplug event never comes; under Holdfast it comes after a grace period, and after whatever is in flight.
+#[test]
+fn how_long_until_the_unplug_event() {
+    for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
+        for policy in Policy::ALL {
+            let is_good = play(scenario, policy.rules()).verdict.is_good();
+            let span = span(scenario, policy.rules());
+            assert_eq!(span.is_some(), is_good, "row {}, {policy:?}", scenario.row);
+        }
+        let ours = span(scenario, Policy::Withdrawal.rules()).unwrap();
+        assert!(ours.graces <= 3, "row {}: {ours:?}", scenario.row);
+    }
+    let ours = |row: &str| {
+        let scenario = ROWS.iter().find(|known| known.row == row).unwrap();
+        span(scenario, Policy::Withdrawal.rules())
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(ours("1a"), "at once");
+    assert_eq!(ours("2b"), "after 1 grace period");
+    assert_eq!(ours("12b"), "after 1 more step and 1 grace period");
 }
