@@ -45,6 +45,13 @@ impl View {
         self.flat.get(addr.0)
     }
 
+    /// The one range that `addr` can be in, where it is found at once; see `SpanMap::near_at_once`.
+    #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
+    #[inline(always)]
+    pub(crate) fn near_at_once(&self, addr: Gpa) -> Option<(&Span, &Leaf)> {
+        self.flat.near_at_once(addr.0)
+    }
+
     /// The first range that begins behind `addr`.
     pub fn after(&self, addr: Gpa) -> Option<(FlatRange, &Leaf)> {
         self.flat.after(addr.0)
@@ -76,18 +83,30 @@ impl View {
     /// `len` is zero, the bytes are not all in one range of RAM, or its backing is shorter.
     #[inline]
     pub fn slice(&self, addr: Gpa, len: u64) -> Result<VolatileBytes<'_>, MapError> {
-        match self.slice_of_one(addr, len) {
+        match self.slice_at_once(addr, len) {
             Some(bytes) => Ok(bytes),
-            None => Err(self.no_slice(addr, len)),
+            None => self.slice_otherwise(addr, len),
         }
     }
 
     #[expect(clippy::inline_always, reason = "most of a slice is the lookup")]
     #[inline(always)]
-    fn slice_of_one(&self, addr: Gpa, len: u64) -> Option<VolatileBytes<'_>> {
-        let (span, leaf) = self.flat.get(addr.0)?;
-        let bytes = leaf.direct()?.subslice(addr.0 - span.first(), len)?;
+    fn slice_at_once(&self, addr: Gpa, len: u64) -> Option<VolatileBytes<'_>> {
+        let (span, leaf) = self.near_at_once(addr)?;
+        // Before the range this is past all that there is in it.
+        let offset = addr.0.wrapping_sub(span.first());
+        let bytes = leaf.direct()?.subslice(offset, len)?;
         (len > 0).then_some(bytes)
+    }
+
+    #[inline(never)]
+    fn slice_otherwise(&self, addr: Gpa, len: u64) -> Result<VolatileBytes<'_>, MapError> {
+        let found = self.flat.get(addr.0).filter(|_| len > 0);
+        let bytes = found.and_then(|(span, leaf)| {
+            let offset = addr.0 - span.first();
+            leaf.direct()?.subslice(offset, len)
+        });
+        bytes.ok_or_else(|| self.no_slice(addr, len))
     }
 
     #[cold]

@@ -49,14 +49,16 @@ impl Pin {
             return None;
         }
         let guard = space.enter();
-        let (span, leaf) = guard.view().find(request.addr)?;
+        let (span, leaf) = guard.view().near_at_once(request.addr)?;
         let part = leaf.part()?;
         let part = if request.intent.writes() {
             Some(part).filter(|_| leaf.writes_directly())?
         } else {
             part.read_only()
         };
-        let part = part.within(request.addr.0 - span.first(), request.len)?;
+        // Before the range this is past all that there is in it.
+        let offset = request.addr.0.wrapping_sub(span.first());
+        let part = part.within(offset, request.len)?;
         Self::of(part, || Self::holder(holder), request.place)
     }
 
