@@ -1,8 +1,9 @@
 //! What was looked at and measured on the real crates beside the scenarios: the bundled devices, and the answer to an unmap.
 
 use super::{Real, escape};
-use crate::product::latency::RESTS;
+use crate::product::latency::{RESTS, asleep};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// What belongs into the article of a scenario.
 pub(super) fn of(real: Option<&Real>, row: &str) -> String {
@@ -61,11 +62,13 @@ fn unmaps(real: &Real) -> String {
     }
     let mut text = format!(
         "<p>Measured on the real crates: from the call that unmaps to the answer, while a reader stays in its read section. In a hurry is what a withdrawal is: grace periods begin \
-         at once, and what they held up is dropped at once, so that the answer comes as soon as the reader has left. Without a hurry views may rest for {} µs more at most: half a \
-         millisecond with whoever retires the next ones, and the pace of grace periods (<code>DomainConfig::pace</code>). No bound is on the reader: who waits for him gets a typed \
-         error with his name after the time that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
+         at once, and what they held up is dropped at once. Without a hurry views may rest for {} µs more at most: half a millisecond with whoever retires the next ones, and the \
+         pace of grace periods (<code>DomainConfig::pace</code>). While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, 50 µs to 20 ms: so \
+         much later than the reader leaves may the answer come, and by what the scheduler takes. No bound is on the reader: who waits for him gets a typed error with his name after the time \
+         that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
          <table class=\"blocks numbers\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
-         <th scope=\"col\">after it has left, µs</th><th scope=\"col\">without, µs</th><th scope=\"col\">after it has left, µs</th></tr></thead><tbody>\n",
+         <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th><th scope=\"col\">without, µs</th>\
+         <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th></tr></thead><tbody>\n",
         RESTS.as_micros()
     );
     for one in &real.unmaps {
@@ -73,15 +76,23 @@ fn unmaps(real: &Real) -> String {
             0 => "no reader".to_owned(),
             stays => format!("{stays} µs"),
         };
-        let _ = writeln!(
-            text,
-            "<tr><th scope=\"row\">{stays}</th><td data-of=\"in a hurry, µs\">{}</td><td data-of=\"after it has left, µs\">{}</td>\
-             <td data-of=\"without, µs\">{}</td><td data-of=\"after it has left, µs\">{}</td></tr>",
-            one.hurried.after.as_micros(),
-            one.hurried.beyond.as_micros(),
-            one.unhurried.after.as_micros(),
-            one.unhurried.beyond.as_micros()
-        );
+        let _ = write!(text, "<tr><th scope=\"row\">{stays}</th>");
+        for (of, answer, rests) in [
+            ("in a hurry, µs", one.hurried, Duration::ZERO),
+            ("without, µs", one.unhurried, RESTS),
+        ] {
+            let _ = write!(
+                text,
+                "<td data-of=\"{of}\">{}</td><td data-of=\"after it has left, µs\">{}</td><td class=\"none\" data-of=\"bound on that, µs\">{}</td>",
+                answer.after.as_micros(),
+                answer.beyond.as_micros(),
+                match (asleep(one.stays) + rests).as_micros() {
+                    0 => "–".to_owned(),
+                    bound => bound.to_string(),
+                }
+            );
+        }
+        text += "</tr>\n";
     }
     text + "</tbody></table>\n"
 }

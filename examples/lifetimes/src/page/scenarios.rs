@@ -181,7 +181,7 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
     if let Some([before, after]) = &cell.pictures {
         let _ = writeln!(
             text,
-            "<details class=\"fine\"><summary>The crates’ own reference graph</summary><div class=\"pair\">\
+            "<details class=\"fine drawn\"><summary>The crates’ own reference graph</summary><div class=\"pair\">\
              <figure><figcaption>before anything ends</figcaption>{before}</figure>\
              <figure><figcaption>at the end</figcaption>{after}</figure></div></details>"
         );
@@ -259,7 +259,7 @@ fn stages(cell: &Cell) -> String {
         return String::new();
     }
     let mut text = String::from(
-        "<details open=\"open\"><summary>The crates’ reference graph at each stage</summary><div class=\"pair\">",
+        "<details class=\"stages\" open=\"open\"><summary>The crates’ reference graph at each stage</summary><div class=\"pair\">",
     );
     for (number, stage) in cell.stages.iter().enumerate() {
         let _ = write!(

@@ -1,5 +1,6 @@
 //! What the searches found: numbers, and the shortest way to each kind of ending.
 
+use super::summary::number_text;
 use super::{badge, escape};
 use crate::scenario::Cast;
 use crate::search::campaign::Searched;
@@ -61,15 +62,13 @@ pub(super) fn write(searches: &[Searched]) -> String {
 
 fn table(searches: &[&Searched]) -> String {
     let mut text = String::from(
-        "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th scope=\"col\">policy</th><th scope=\"col\">states</th><th scope=\"col\">steps between them</th>\
+        "<table class=\"numbers blocks\"><thead><tr><th scope=\"col\">policy</th><th scope=\"col\">states</th><th scope=\"col\">steps between them</th>\
          <th scope=\"col\">leaks</th><th scope=\"col\">uses after the end</th><th scope=\"col\">aborts</th><th scope=\"col\">seconds</th></tr></thead><tbody>\n",
     );
     for searched in searches {
         let found = &searched.found;
-        let cell = |value: u64, class: &str| match value {
-            0 => "<td class=\"none\">0</td>".to_owned(),
-            _ => format!("<td class=\"{class}\">{}</td>", grouped(value)),
-        };
+        let cell =
+            |of: &str, value: u64, class: &str| number_text(of, value > 0, &grouped(value), class);
         let leaks = found.count(|ending| matches!(ending, Ending::Leak | Ending::Late));
         let ours = if searched.policy.rules().withdrawal().is_some() {
             " class=\"ours\""
@@ -78,18 +77,18 @@ fn table(searches: &[&Searched]) -> String {
         };
         let _ = writeln!(
             text,
-            "<tr{ours}><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td>{}{}{}<td>{:.1}</td></tr>",
+            "<tr{ours}><th scope=\"row\">{}{}</th><td data-of=\"states\">{}</td><td data-of=\"steps between them\">{}</td>{}{}{}<td data-of=\"seconds\">{:.1}</td></tr>",
             searched.policy.rules().short,
             if found.is_whole { ", whole" } else { "" },
             grouped(found.states),
             grouped(found.steps),
-            cell(leaks, "leak"),
-            cell(found.count(Found::is_use), "fault"),
-            cell(found.count(Found::is_abort), "fault"),
+            cell("leaks", leaks, "leak"),
+            cell("uses after the end", found.count(Found::is_use), "fault"),
+            cell("aborts", found.count(Found::is_abort), "fault"),
             searched.time.as_secs_f32()
         );
     }
-    text + "</tbody></table></div>\n"
+    text + "</tbody></table>\n"
 }
 
 fn traces(searched: &Searched, cast: &Cast) -> String {

@@ -168,7 +168,7 @@ fn real(contents: &Contents<'_>) -> String {
 fn counts(contents: &Contents<'_>) -> String {
     let mut text = String::from(
         "<p class=\"note\">Scenarios by the worst that happens in them, those with the same steps once; then what the searches found, added up.</p>\
-         <div class=\"wide\"><table class=\"numbers\">\
+         <table class=\"numbers blocks\">\
          <thead><tr><th scope=\"col\">policy</th><th scope=\"col\">clean</th><th scope=\"col\">refused</th><th scope=\"col\">leak</th>\
          <th scope=\"col\">use after the end</th><th scope=\"col\">abort</th>",
     );
@@ -197,27 +197,33 @@ fn counts(contents: &Contents<'_>) -> String {
             "<tr{ours}><th scope=\"row\">{} <small>{}</small></th>{}{}{}{}{}",
             rules.short,
             rules.name,
-            number(count(|verdict| *verdict == Verdict::Clean), "ok"),
+            number("clean", count(|verdict| *verdict == Verdict::Clean), "ok"),
             number(
+                "refused",
                 count(|verdict| matches!(verdict, Verdict::Refused(_))),
                 "refused"
             ),
-            number(count(|verdict| *verdict == Verdict::Leak), "leak"),
+            number("leak", count(|verdict| *verdict == Verdict::Leak), "leak"),
             number(
+                "use after the end",
                 count(|verdict| matches!(
                     verdict,
                     Verdict::UseAfterFinalize | Verdict::UseAfterFree | Verdict::DoubleFinalize
                 )),
                 "fault"
             ),
-            number(count(|verdict| *verdict == Verdict::Abort), "fault"),
+            number(
+                "abort",
+                count(|verdict| *verdict == Verdict::Abort),
+                "fault"
+            ),
         );
         if !contents.searches.is_empty() {
             text += &searched(contents, policy);
         }
         text += "</tr>\n";
     }
-    text + "</tbody></table></div>\n\
+    text + "</tbody></table>\n\
             <p class=\"note\">Clean: everything is finalized, once, after its regions. Refused: a step is answered with an error, and nothing is left of it. \
             Leak: somebody who should be gone is not, or a handle is open in the name of somebody who is gone. Use after the end: of what is finalized or freed, \
             or a finalizer that runs twice. What a reader, a transfer or a mapping can still reach counts as used. A state is counted by how it ends once \
@@ -232,7 +238,8 @@ fn searched(contents: &Contents<'_>, policy: Policy) -> String {
         .collect();
     let sum =
         |count: &dyn Fn(&Found) -> u64| of_policy.iter().map(|it| count(&it.found)).sum::<u64>();
-    let cell = |value: u64, class: &str| number_text(value > 0, &grouped(value), class);
+    let cell =
+        |of: &str, value: u64, class: &str| number_text(of, value > 0, &grouped(value), class);
     let states = sum(&|found| found.states);
     let leaks = sum(&|found| {
         found.count(|ending| {
@@ -251,23 +258,20 @@ fn searched(contents: &Contents<'_>, policy: Policy) -> String {
         .min();
     let shortest = shortest.map_or_else(|| "none".into(), |steps| steps.to_string());
     format!(
-        "<td>{}</td>{}{}{}<td>{shortest}</td>",
+        "<td data-of=\"states searched\">{}</td>{}{}{}<td data-of=\"shortest way, steps\">{shortest}</td>",
         grouped(states),
-        cell(leaks, "leak"),
-        cell(uses, "fault"),
-        cell(aborts, "fault")
+        cell("that leak", leaks, "leak"),
+        cell("that use", uses, "fault"),
+        cell("that abort", aborts, "fault")
     )
 }
 
-fn number(value: usize, class: &str) -> String {
-    number_text(value > 0, &value.to_string(), class)
+fn number(of: &str, value: usize, class: &str) -> String {
+    number_text(of, value > 0, &value.to_string(), class)
 }
 
-/// A cell: in its colour where it is not zero.
-fn number_text(is_some: bool, text: &str, class: &str) -> String {
-    if is_some {
-        format!("<td class=\"{class}\">{text}</td>")
-    } else {
-        format!("<td class=\"none\">{text}</td>")
-    }
+/// A cell, with the head of its column for where there is no room for columns: in its colour where it is not zero.
+pub(super) fn number_text(of: &str, is_some: bool, text: &str, class: &str) -> String {
+    let class = if is_some { class } else { "none" };
+    format!("<td class=\"{class}\" data-of=\"{of}\">{text}</td>")
 }

@@ -254,7 +254,7 @@ fn charts_are_not_clipped() {
         }
         heights.sort_by(f64::total_cmp);
         assert!(
-            heights.iter().all(|at| (10. ..=149.).contains(at)),
+            heights.iter().all(|at| (10. ..=150.).contains(at)),
             "{heights:?}"
         );
         assert!(

@@ -166,6 +166,8 @@ impl View<'_> {
             let label = word(edge.reason.0);
             let same = |line: &&mut Line| (line.from, line.to) == (*from, *to);
             match drawn.lines.iter_mut().find(same) {
+                // As of two address spaces that show the same leaf.
+                Some(line) if line.label.split(", ").any(|known| known == label) => {}
                 Some(line) => line.label = format!("{}, {label}", line.label),
                 None => drawn.lines.push(Line {
                     from: *from,

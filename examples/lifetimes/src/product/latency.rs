@@ -2,7 +2,7 @@
 //!
 //! A guest’s `UNMAP_BLOB` is answered when nobody can be at the blob any more. In Holdfast unmapping is a withdrawal, and a withdrawal is a hurry until its last object is
 //! finalized: grace periods begin at once, and what they held up is dropped at once. Beside it stands what the same unmapping takes when nobody is in a hurry: the region
-//! leaves its container only, and the views that showed it are dropped when the executor comes to it, so that they may lie for [`RESTS`].
+//! leaves its container only, and the views that showed it are dropped when the executor comes to it, so that they may lie for [`RESTS`]. In both a reader that stays is looked after in ever longer sleeps ([`asleep`]).
 
 use super::PATIENCE;
 use memory::{AddressSpace, Backing, Offset, Priority, Region, RegionApi, Size};
@@ -13,8 +13,18 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// What is retired and runs nobody’s code rests for so long at most where nobody is in a hurry: half a millisecond with whoever retires the next
-/// (`qom/src/executor/inert.rs`), and the pace of grace periods ([`qom::DomainConfig::pace`], 100 µs).
+/// (`qom/src/executor/inert.rs`), and the pace of grace periods (`DomainConfig::pace`, 100 µs).
 pub const RESTS: Duration = Duration::from_micros(500 + 100);
+
+/// How long the reclaimer may be asleep when a reader leaves who has stayed for so long: a quarter of the time that it has waited, 50 µs at least
+/// and 20 ms at most (`qom/grace/src/reclaimer.rs`). Who waits behind a reader is late by no more than that, and by what the scheduler takes.
+pub fn asleep(stays: Duration) -> Duration {
+    match stays {
+        Duration::ZERO => Duration::ZERO,
+        _ => (stays / 4).clamp(Duration::from_micros(50), Duration::from_millis(20)),
+    }
+}
+
 /// How long readers stay.
 const STAYS: [Duration; 4] = [
     Duration::ZERO,
@@ -177,10 +187,11 @@ pub fn text(unmaps: &[Unmap]) -> String {
     for one in unmaps {
         let _ = writeln!(
             text,
-            "  reader stays {:>6} µs: answered after {:>6} µs in a hurry, {:>4} µs after it has left; after {:>6} µs without, {:>4} µs after it has left",
+            "  reader stays {:>6} µs: answered after {:>6} µs in a hurry, {:>4} µs after it has left (asleep for up to {:>4}); after {:>6} µs without, {:>4} µs after it has left",
             one.stays.as_micros(),
             one.hurried.after.as_micros(),
             one.hurried.beyond.as_micros(),
+            asleep(one.stays).as_micros(),
             one.unhurried.after.as_micros(),
             one.unhurried.beyond.as_micros()
         );

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// The size of a chart, and of the field inside it.
 const WIDTH: f64 = 400.;
-const HEIGHT: f64 = 150.;
+const HEIGHT: f64 = 154.;
 const LEFT: f64 = 6.;
 const RIGHT: f64 = 216.;
 const TOP: f64 = 26.;
@@ -147,7 +147,8 @@ fn panel(
 /// Where the writing beside each course begins: from below, each as near to its line as the one below lets it, and down again where that went out at the top.
 fn heights(ends: &[(f64, Vec<String>)]) -> Vec<f64> {
     let tall = |lines: &[String]| LINE * f64::from(u32::try_from(lines.len()).unwrap_or(1));
-    let mut free = HEIGHT;
+    // Letters reach below their line.
+    let mut free = HEIGHT - 3.;
     let mut heights = Vec::new();
     for (wanted, lines) in ends {
         let first = (wanted + 3.).min(free - tall(lines) + LINE - 1.);
