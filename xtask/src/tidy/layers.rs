@@ -20,8 +20,8 @@ const ORDER: &[(&str, &str)] = &[
     ("memory-rust-vmm", "memory/rust-vmm"),
     ("qdev", "qdev"),
     ("hw-virtio-gpu", "hw-virtio-gpu"),
-    ("holdfast-lifetimes", "examples/lifetimes"),
     ("holdfast-examples", "examples"),
+    ("holdfast-lifetimes", "examples/lifetimes"),
     ("holdfast-tests", "tests"),
     ("holdfast-bench", "tests/bench"),
 ];
