@@ -66,7 +66,7 @@ fn unmaps(real: &Real) -> String {
          pace of grace periods (<code>DomainConfig::pace</code>). While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, 50 µs to 20 ms: so \
          much later than the reader leaves may the answer come, and by what the scheduler takes. No bound is on the reader: who waits for him gets a typed error with his name after the time \
          that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
-         <table class=\"blocks numbers\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
+         <table class=\"blocks numbers thirds\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th><th scope=\"col\">without, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th></tr></thead><tbody>\n",
         RESTS.as_micros()
