@@ -240,6 +240,11 @@ impl<'a> MySlot<'a> {
     pub(crate) fn exit(self) -> u8 {
         let own = &self.slot.own;
         let beside = own.beside.get();
+        // One question for what nearly all have.
+        if beside == 0 {
+            self.slot.word.exit();
+            return 0;
+        }
         if beside >= NESTED {
             own.beside.set(beside - NESTED);
             return 0;
