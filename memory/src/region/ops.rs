@@ -158,7 +158,8 @@ impl<T: RegionOps> ErasedOps for T {
             accepted.then(|| RegionOps::read(self, owner, access))
         }));
         match called {
-            Ok(Some(Ok(value))) => (value & access::mask(size), MemTx::OK),
+            // What is above the size is cut off by whoever asked.
+            Ok(Some(Ok(value))) => (value, MemTx::OK),
             Ok(Some(Err(error))) => (0, error.result()),
             Ok(None) => (0, at.invalid(access, false)),
             Err(panic) => (0, at.panicked(panic)),
@@ -171,7 +172,8 @@ impl<T: RegionOps> ErasedOps for T {
             size,
             attrs,
         };
-        let value = value & access::mask(size);
+        // INVARIANT: it came from so many bytes.
+        debug_assert!(value & !access::mask(size) == 0);
         let called = catch_unwind(AssertUnwindSafe(|| {
             let owner = at.calls.owner.get::<T::Owner>()?;
             let accepted = RegionOps::accepts(self, owner, access, true);
