@@ -98,6 +98,12 @@ impl<'a> Contest<'a> {
         self
     }
 
+    /// [`run`](Self::run) on the quickest processor; for work that no other thread has a part in, but that of machines that are there already.
+    pub fn run_alone(&mut self, effort: Effort) -> Vec<Outcome> {
+        let _stay = cpu::Stay::on_the_quickest();
+        self.run(effort)
+    }
+
     /// Warms all of them up, then samples them in turns.
     pub fn run(&mut self, effort: Effort) -> Vec<Outcome> {
         let rounds: Vec<u64> = self

@@ -45,7 +45,7 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
                     n: size,
                     unit: Unit::Nanos,
                 };
-                report.outcomes(&work, &PAIRS, contest.run(effort));
+                report.outcomes(&work, &PAIRS, contest.run_alone(effort));
             }
         }
     }

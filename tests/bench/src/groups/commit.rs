@@ -204,7 +204,7 @@ fn one(effort: Effort, report: &mut Report, n: u64, order: Order, spaces: u64) {
     if spaces == 1 && order == Order::Random {
         peers(n, &mut contest);
     }
-    let mut outcomes = contest.run(effort);
+    let mut outcomes = contest.run_alone(effort);
     drop(contest);
     outcomes.push(Outcome {
         who: "background".to_owned(),

@@ -43,7 +43,7 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
                     n,
                     unit: Unit::Nanos,
                 };
-                report.outcomes(&work, &PAIRS, contest.run(effort));
+                report.outcomes(&work, &PAIRS, contest.run_alone(effort));
             }
         }
         board.close();

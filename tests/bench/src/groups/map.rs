@@ -37,7 +37,11 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
             atomic: &atomic,
             pages: &pages,
         };
-        let outcomes = ways.contest(threads).run(effort);
+        let mut contest = ways.contest(threads);
+        let outcomes = match threads {
+            1 => contest.run_alone(effort),
+            _ => contest.run(effort),
+        };
         let work = Work {
             group: NAME,
             work: "4 KiB of RAM, by threads",

@@ -66,7 +66,7 @@ pub(super) fn run(effort: Effort, report: &mut Report) {
                 .add("vm-device, device lock", |rounds| {
                     ask(rounds, &addresses, &locked)
                 });
-            let outcomes = contest.run(effort);
+            let outcomes = contest.run_alone(effort);
             drop(contest);
             let work = Work {
                 group: NAME,

@@ -186,7 +186,7 @@ fn lives(effort: Effort, report: &mut Report) {
             board.settle();
             time
         });
-    let mut outcomes = contest.run(effort);
+    let mut outcomes = contest.run_alone(effort);
     drop(contest);
     outcomes.push(Outcome {
         who: "background of the second".to_owned(),
