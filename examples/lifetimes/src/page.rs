@@ -181,7 +181,7 @@ fn class(word: &str) -> &'static str {
     match word {
         "ok" => "ok",
         "refused" => "refused",
-        "LEAK" => "leak",
+        "LEAK" | "late" => "leak",
         _ => "fault",
     }
 }

@@ -85,7 +85,9 @@ fn the_given_cells_are_played_or_their_difference_is_known() {
         .collect();
     assert_eq!(
         own,
-        ["6'", "6b", "7'", "9'", "14", "14'", "15", "16", "16'", "17"],
+        [
+            "6'", "6b", "7'", "9'", "11'", "12c", "14", "14'", "15", "15'", "16", "16'", "17", "18"
+        ],
         "rows that the given table does not have"
     );
 }
@@ -128,6 +130,13 @@ fn the_rows_beside_the_given_ones() {
     assert_eq!(row("14'"), ["abort", "abort", "abort", "abort", "ok"]);
     // What unrealize did not come to is nobody's any more, unless somebody knows what was opened in the name.
     assert_eq!(row("15"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
+    assert_eq!(row("15'"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
+    // Shown in a foreign container by somebody who never had a parent, and so never an unrealize.
+    assert_eq!(row("11'"), ["LEAK", "LEAK", "abort", "LEAK", "ok"]);
+    // One device's space on another's memory ends with its holder, in C; here its root goes first.
+    assert_eq!(row("12c"), ["ok", "ok", "ok", "LEAK", "ok"]);
+    // A link to what holds its source from the unparenting on.
+    assert_eq!(row("18"), ["X", "X", "X", "X", "ok"]);
     // A handle that was kept: the mark refuses. With a count of its own the region is gone before the handle is.
     assert_eq!(row("16"), ["LEAK", "LEAK", "LEAK", "LEAK", "refused"]);
     // An assertion in C, a typed error here: the region stays where it is.

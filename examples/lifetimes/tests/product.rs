@@ -105,6 +105,9 @@ fn the_ledger_explains_whoever_misbehaves_by_holder_reason_and_source_line() {
     let leaking: BTreeSet<&str> = all.filter(leaks_somewhere).map(|one| one.row).collect();
     assert_eq!(explained, leaking);
     assert!(leaking.len() > 40, "{leaking:?}");
+    // Each deed's own line, not that of a function which they share.
+    let places: BTreeSet<&str> = leaks.iter().map(|leak| leak.place.as_str()).collect();
+    assert!(places.len() + 1 >= leaks.len(), "{places:?}");
     for leak in leaks {
         let (title, text) = (leak.title, &leak.text);
         // One line says all three of it.

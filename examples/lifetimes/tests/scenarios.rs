@@ -214,3 +214,45 @@ fn without_inits_refusals_nothing_is_refused_and_nothing_is_left() {
         assert_eq!(row(number, &rules).verdict, Verdict::Clean, "{number}");
     }
 }
+
+/// What each rule is for, in the table: a row whose cell changes when it is switched off, and how. The search has the shortest way to each.
+#[test]
+fn each_rule_of_the_withdrawal_is_seen_by_a_row() {
+    for (rule, number, cell) in [
+        (Rule::OwnerBecomesStrong, "1b", "UAFin"),
+        (Rule::RetractContainers, "11'", "LEAK"),
+        (Rule::RetractAliases, "5", "late"),
+        (Rule::RetractSpaces, "12c", "late"),
+        (Rule::RetractMappings, "12b", "late"),
+        (Rule::CloseOpened, "15'", "LEAK"),
+        (Rule::CutLinks, "18", "LEAK"),
+        (Rule::CatchPanics, "15", "LEAK"),
+        (Rule::GraceBeforeLettingGo, "3c", "UAFin"),
+        (Rule::WithdrawUnparented, "11", "UAFin"),
+        (Rule::RefuseDuringInit, "13", "ok"),
+        (Rule::RefuseWithdrawn, "16", "LEAK"),
+    ] {
+        let rules = Policy::Withdrawal.rules().without(rule);
+        assert!(row(number, Policy::Withdrawal.rules()).verdict.is_good());
+        assert_eq!(
+            row(number, &rules).cell(),
+            cell,
+            "{number} without {rule:?}"
+        );
+    }
+}
+
+#[test]
+fn a_sentence_says_everything_once() {
+    for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
+        for policy in Policy::ALL {
+            let sentence = play(scenario, policy.rules()).sentence();
+            let parts: Vec<&str> = sentence.split("; ").collect();
+            for (at, part) in parts.iter().enumerate() {
+                assert!(!parts[..at].contains(part), "{}: {sentence}", scenario.row);
+            }
+        }
+    }
+    let rules = Policy::Withdrawal.rules().without(Rule::RetractSpaces);
+    assert_eq!(row("12c", &rules).sentence(), "kept too long: B, W");
+}

@@ -203,7 +203,11 @@ fn counts(contents: &Contents<'_>) -> String {
                 count(|verdict| matches!(verdict, Verdict::Refused(_))),
                 "refused"
             ),
-            number("leak", count(|verdict| *verdict == Verdict::Leak), "leak"),
+            number(
+                "leak",
+                count(|verdict| matches!(verdict, Verdict::Leak | Verdict::Late)),
+                "leak"
+            ),
             number(
                 "use after the end",
                 count(|verdict| matches!(

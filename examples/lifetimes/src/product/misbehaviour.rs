@@ -137,7 +137,7 @@ const CASES: &[Case] = &[
         misbehave: deeds::ring_of_three,
     },
     Case {
-        rows: &["13", "16'"],
+        rows: &["11'", "13", "16'"],
         title: "somebody who stays keeps a counted handle to the region of a device that is gone",
         near: "Init reaches into no foreign container, and a withdrawn region joins none: both are refused, and a container’s count would be cut. The board’s own handle is what can hold the region from outside.",
         misbehave: deeds::foreign,
@@ -149,9 +149,9 @@ const CASES: &[Case] = &[
         misbehave: deeds::panics_in_unrealize,
     },
     Case {
-        rows: &["16"],
+        rows: &["15'", "16"],
         title: "a transfer in the name of a device that is gone, which nobody completes",
-        near: "In the name of who is withdrawn nothing is opened; the transfer is begun before, and whoever should complete it has gone.",
+        near: "In the name of who is withdrawn nothing is opened, and what a panicking unrealize leaves open is closed; the transfer is begun before, and whoever should complete it has gone.",
         misbehave: deeds::orphan_transfer,
     },
     Case {
@@ -168,8 +168,8 @@ const CASES: &[Case] = &[
     },
     Case {
         rows: &[
-            "2a", "3a", "3b", "4", "5", "5b", "6", "6'", "7b", "11", "12a", "14", "C3a", "C3b",
-            "C6a", "C6b", "C9", "C11",
+            "2a", "3a", "3b", "4", "5", "5b", "6", "6'", "7b", "11", "12a", "12c", "14", "18",
+            "C3a", "C3b", "C6a", "C6b", "C9", "C11",
         ],
         title: "a device keeps a counted handle to its own region",
         near: "",

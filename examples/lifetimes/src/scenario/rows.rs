@@ -37,15 +37,19 @@ rows! {
     "9'", reparented: "region given another parent while mapped";
     "10", finalizer_detaches: "instance_finalize detaches its own region";
     "11", never_parented: "never parented, shown, hidden, dropped before the grace period";
+    "11'", left_shown: "never parented, shown, dropped while it is";
     "12a", ring_until_unrealize: "two devices map each other, unmapped at unrealize";
     "12b", ring_until_finalize: "two devices map each other, unmapped in instance_finalize";
+    "12c", space_on_a_peer: "a device's address space on another's container, the other unplugged first";
     "13", left_in_foreign_container: "init puts its own region into a foreign container";
     "14", listener_left: "a listener that refers to sections, gone before the unplug";
     "14'", listener_stays: "an address space closed while such a listener is registered";
     "15", panic_in_unrealize: "unrealize panics (returns early) before it unmaps";
+    "15'", panic_before_close: "the same with an address space on system memory: unrealize panics before it closes it";
     "16", opened_when_withdrawn: "a handle kept over the unplug, an address space opened in its name";
     "16'", shown_when_withdrawn: "a handle kept over the unplug, the region shown again";
     "17", second_container: "a region nested into a second container";
+    "18", own_region_linked: "a strong link from a device to its own region";
 }
 
 pub(super) fn own_container_introspected(s: &mut Script) {
@@ -290,6 +294,15 @@ pub(super) fn never_parented(s: &mut Script) {
     s.drop(d);
 }
 
+fn left_shown(s: &mut Script) {
+    let sys = s.system("S");
+    s.open(sys, ME, At::Completion);
+    let d = s.device("D");
+    let m = s.leaf("M", d);
+    s.nest(m, sys);
+    s.drop(d);
+}
+
 /// Devices in a ring, each of which maps the next one's memory.
 pub(super) fn ring<const N: usize>(s: &mut Script, names: [[&'static str; 2]; N], at: At) {
     let devices = names.map(|[device, _]| s.plugged(device));
@@ -311,6 +324,18 @@ fn ring_until_unrealize(s: &mut Script) {
 
 pub(super) fn ring_until_finalize(s: &mut Script) {
     ring(s, [["A", "a"], ["B", "b"]], At::Finalize);
+}
+
+fn space_on_a_peer(s: &mut Script) {
+    let a = s.plugged("A");
+    let b = s.plugged("B");
+    let window = s.container("W", b);
+    let memory = s.leaf("M", b);
+    s.nest(memory, window);
+    s.open(window, a, At::Unrealize);
+    s.unplug(b);
+    s.grace();
+    s.unplug(a);
 }
 
 fn left_in_foreign_container(s: &mut Script) {
@@ -352,6 +377,14 @@ fn panic_in_unrealize(s: &mut Script) {
     s.unplug(d);
 }
 
+fn panic_before_close(s: &mut Script) {
+    let sys = s.system("S");
+    let d = s.plugged("D");
+    s.open(sys, d, At::Unrealize);
+    s.panics_in(Hook::Unrealize, d);
+    s.unplug(d);
+}
+
 fn opened_when_withdrawn(s: &mut Script) {
     let sys = s.system("S");
     let d = s.plugged("D");
@@ -379,5 +412,12 @@ fn second_container(s: &mut Script) {
     let m = s.leaf("M", d);
     s.nest(m, c);
     s.nest(m, sys);
+    s.unplug(d);
+}
+
+fn own_region_linked(s: &mut Script) {
+    let d = s.plugged("D");
+    let m = s.leaf("M", d);
+    s.link(d, m);
     s.unplug(d);
 }

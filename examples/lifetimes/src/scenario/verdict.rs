@@ -4,8 +4,8 @@ use super::{Cast, Scenario, Script};
 use crate::edges::{Edge, why_alive};
 use crate::policy::Rules;
 use crate::run::Event;
-use crate::state::{Faults, Id, State};
-use crate::step::{Outcome, Refusal, Step, apply_logged};
+use crate::state::{Faults, Id, State, flag};
+use crate::step::{Outcome, Refusal, Step, apply, apply_logged};
 use std::fmt::Write as _;
 
 /// How a scenario ended, the worst first.
@@ -21,6 +21,8 @@ pub enum Verdict {
     UseAfterFinalize,
     /// Somebody who must be gone is not finalized, or a handle of somebody who is gone is open.
     Leak,
+    /// Somebody who was withdrawn was kept, though transfers had completed, kept handles were dropped and links cleared (withdrawal only).
+    Late,
     /// A step was refused, and nothing is left of it.
     Refused(Refusal),
     /// Everything is finalized, and nothing went wrong.
@@ -36,6 +38,7 @@ impl Verdict {
             Self::UseAfterFree => "UAF",
             Self::UseAfterFinalize => "UAFin",
             Self::Leak => "LEAK",
+            Self::Late => "late",
             Self::Refused(_) => "refused",
             Self::Clean => "ok",
         }
@@ -70,6 +73,8 @@ pub struct Report {
     pub leaked: Vec<Id>,
     /// A cycle that keeps the first of them, or the chain from who holds it.
     pub why: Vec<Edge>,
+    /// Who was withdrawn and kept too long, the first time that somebody was: withdrawal promises that nobody is, and no other policy does.
+    pub late: Vec<Id>,
     /// What was refused first.
     pub refused: Option<Refusal>,
     /// Everything that happened.
@@ -106,10 +111,18 @@ impl Report {
     /// In a sentence: who is left and by which cycle, what was used, or what was refused.
     pub fn sentence(&self) -> String {
         let mut text = String::new();
+        let mut said = Vec::new();
         for event in &self.events {
-            if let Event::Fault(_, id, what) = event {
+            if let Event::Fault(_, id, what) = event
+                && !said.contains(&(*id, *what))
+            {
+                said.push((*id, *what));
                 let _ = write!(text, "{} {what}; ", self.cast.name(*id));
             }
+        }
+        if !self.late.is_empty() {
+            let names: Vec<_> = self.late.iter().map(|id| self.cast.name(*id)).collect();
+            let _ = write!(text, "kept too long: {}; ", names.join(", "));
         }
         if self.verdict == Verdict::Leak && self.leaked.is_empty() {
             text += "a handle is open in the name of somebody who is gone";
@@ -166,9 +179,13 @@ pub fn play(scenario: &Scenario, rules: &Rules) -> Report {
 pub fn play_script(script: &Script, rules: &Rules) -> Report {
     let mut state = State::default();
     let mut events = Vec::new();
+    let mut late = Vec::new();
     for step in &script.steps {
         apply_logged(&mut state, *step, rules, Some(&mut events));
         run_executor(&mut state, rules, &mut events);
+        if late.is_empty() {
+            late = kept_too_long(&state, rules);
+        }
     }
     settle(&mut state, rules, &mut events);
     let is_left = |id: &Id| {
@@ -186,6 +203,7 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
     let left = || (!leaked.is_empty() || has_orphans(&state)).then_some(Verdict::Leak);
     let verdict = Verdict::of(state.faults)
         .or_else(left)
+        .or((!late.is_empty()).then_some(Verdict::Late))
         .or(refused.map(Verdict::Refused))
         .unwrap_or(Verdict::Clean);
     let why = leaked
@@ -196,11 +214,46 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
         faults: state.faults,
         leaked,
         why,
+        late,
         refused,
         events,
         cast: script.cast,
         state,
     }
+}
+
+/// Who is withdrawn and would be kept though everything outside ended now: transfers, handles that users kept, links of those who stay. Empty
+/// under a policy that knows no withdrawal.
+fn kept_too_long(state: &State, rules: &Rules) -> Vec<Id> {
+    let is_kept = |state: &State, id: Id| {
+        let object = state.object(id);
+        object.is_alive() && object.is(flag::WITHDRAWN)
+    };
+    if rules.withdrawal().is_none() || !State::ids().any(|id| is_kept(state, id)) {
+        return Vec::new();
+    }
+    let mut outside = state.clone();
+    for (number, pin) in (0..).zip(state.pins) {
+        if pin.is_object() {
+            apply(&mut outside, Step::Complete(number), rules);
+        }
+    }
+    for (number, link) in (0..).zip(state.links) {
+        if link.from.is_object() && !is_kept(state, link.from) {
+            apply(&mut outside, Step::Unlink(number), rules);
+        }
+    }
+    for id in State::ids().filter(|id| is_kept(state, *id)) {
+        while outside.object(id).users > 0 {
+            apply(&mut outside, Step::Drop(id), rules);
+        }
+    }
+    settle(&mut outside, rules, &mut Vec::new());
+    if !outside.faults.none() {
+        // That is what the scenario comes to as well, or another one.
+        return Vec::new();
+    }
+    State::ids().filter(|id| is_kept(&outside, *id)).collect()
 }
 
 /// Whether a handle is open in the name of somebody who is gone: nobody is left to close it.

@@ -27,7 +27,7 @@ type Entry = (&'static [&'static str], Hand, &'static str);
 
 const ENTRIES: &[Entry] = &[
     (
-        &["1a", "11", "C6a", "C6b"],
+        &["1a", "11", "11'", "C6a", "C6b"],
         Hand::Management,
         "objects are made, asked for their properties and dropped by management’s introspection; the guest does not run in it",
     ),
@@ -49,9 +49,9 @@ const ENTRIES: &[Entry] = &[
         "the guest points a descriptor at the device’s own BAR, and the device maps it for the transfer; from then on only where the device unmaps decides",
     ),
     (
-        &["4", "12a", "12b", "C10a", "C10b"],
+        &["4", "12a", "12b", "12c", "C10a", "C10b"],
         Hand::Guest,
-        "the guest points a descriptor of one device at the BAR of another",
+        "the guest points a descriptor of one device at the BAR of another; where an address space is in the way, the guest’s mapping of it decides how long",
     ),
     (
         &["5", "5b", "C11"],
@@ -64,7 +64,7 @@ const ENTRIES: &[Entry] = &[
         "the guest maps and unmaps blobs as often as it likes, without any unplug, and can have another device at work in one meanwhile",
     ),
     (
-        &["9'", "C15"],
+        &["9'", "18", "C15"],
         Hand::Author,
         "no command and no register leads there: a device’s code gives a region to somebody else, or holds who holds it",
     ),
@@ -74,9 +74,9 @@ const ENTRIES: &[Entry] = &[
         "listeners come with vhost and vfio devices, address spaces with CPUs and bus masters: what plugs and unplugs them is management",
     ),
     (
-        &["15"],
+        &["15", "15'"],
         Hand::Author,
-        "the mapping is the guest’s doing, the early return or panic in unrealize the device’s; where the guest can provoke that too, the leak is the guest’s",
+        "the mapping or the space is the guest’s doing, the early return or panic in unrealize the device’s; where the guest can provoke that too, the leak is the guest’s",
     ),
     (
         &["16", "16'"],

@@ -53,14 +53,20 @@ fn nest(sub: &Child<Region>, container: &Child<Region>) {
         .expect("a region that is in none");
 }
 
-/// A handle to a region, and the line that took it.
+/// A handle to a region, and the line that took it: the deed's own.
+#[track_caller]
 fn taken(region: &Child<Region>) -> (Ref<Region>, String) {
-    let handle = region.get();
-    let place = line_before(line!());
-    (handle.expect("it lives"), place)
+    (region.get().expect("it lives"), caller())
 }
 
-/// A transfer to a region in somebody's name, and the line that began it.
+/// A further handle to a device, and the line that took it: the deed's own.
+#[track_caller]
+fn taken_again(device: &Ref<Hoarder>) -> (Ref<Hoarder>, String) {
+    (device.clone(), caller())
+}
+
+/// A transfer to a region in somebody's name, and the line that began it: the deed's own.
+#[track_caller]
 fn begun(
     machine: &Machine,
     holder: &Ref<Hoarder>,
@@ -68,13 +74,14 @@ fn begun(
 ) -> (Pin, String) {
     let space = AddressSpace::open(machine.root(), "memory", region).expect("it lives");
     let pin = space.pin(holder, Gpa(0), 8, Intent::Write);
-    let place = line_before(line!());
     space.close();
-    (pin.expect("RAM"), place)
+    (pin.expect("RAM"), caller())
 }
 
-fn line_before(line: u32) -> String {
-    format!("{}:{}", file!(), line - 1)
+#[track_caller]
+fn caller() -> String {
+    let place = std::panic::Location::caller();
+    format!("{}:{}", place.file(), place.line())
 }
 
 fn by_handle(place: String, hoards: Vec<Hoard>) -> Deed {
@@ -228,8 +235,7 @@ fn ring(machine: &Machine, names: &[&str]) -> Deed {
 pub(super) fn ring_of_handles(machine: &Machine) -> Deed {
     let (a, b) = (plugged(machine, "a"), plugged(machine, "b"));
     a.hoard.keep(b.clone());
-    let again = a.clone();
-    let place = line_before(line!());
+    let (again, place) = taken_again(&a);
     b.hoard.keep(again);
     by_handle(place, vec![a.hoard.clone(), b.hoard.clone()])
 }
@@ -240,8 +246,7 @@ pub(super) fn family(machine: &Machine) -> Deed {
     let child = machine.create::<Heap>().expect("a new object");
     parent.add_child("child", &child).expect("a free name");
     parent.hoard.keep(child.clone());
-    let again = parent.clone();
-    let place = line_before(line!());
+    let (again, place) = taken_again(&parent);
     child.hoard.keep(again);
     by_handle(place, vec![parent.hoard.clone(), child.hoard.clone()])
 }
@@ -262,8 +267,7 @@ pub(super) fn child_with_root(machine: &Machine) -> Deed {
 
 pub(super) fn itself(machine: &Machine) -> Deed {
     let device = plugged(machine, "card");
-    let again = device.clone();
-    let place = line_before(line!());
+    let (again, place) = taken_again(&device);
     device.hoard.keep(again);
     by_handle(place, vec![device.hoard.clone()])
 }
