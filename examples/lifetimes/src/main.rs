@@ -21,6 +21,7 @@ usage: holdfast-lifetimes [OPTIONS]
 
   --steps N        how many steps the searches go (10; under Holdfast's rules until they have met every state)
   --wide           search the wide menu: more holders, roots and containers, four steps less far
+  --states N       where a search stops that meets too many (8000000); it says how many steps it has covered
   --policy NAME    search under one policy only, by the head of its column
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
   --table          search nothing
@@ -39,6 +40,8 @@ struct Arguments {
     /// None: those of the whole demonstration.
     steps: Option<u8>,
     breadth: Breadth,
+    /// What each search may meet.
+    states: u64,
     searches: bool,
     row: Option<String>,
     why: bool,
@@ -50,6 +53,8 @@ struct Arguments {
 }
 
 const SEQUENCES: u64 = 20_000;
+/// More than the core menu has within ten steps under any policy; two searches of so many states are some 5 GB.
+const STATES: u64 = 8_000_000;
 /// How often each kind of unmap is measured.
 const UNMAPS: usize = 15;
 /// How far the searches go that are not to meet everything.
@@ -71,6 +76,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
         steps: None,
         sequences: SEQUENCES,
         breadth: Breadth::Core,
+        states: STATES,
         searches: true,
         row: None,
         why: false,
@@ -92,6 +98,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
         };
         match argument.as_str() {
             "--steps" => arguments.steps = Some(number(value()?).and_then(small)?),
+            "--states" => arguments.states = number(value()?)?.into(),
             "--sequences" => arguments.sequences = number(value()?)?.into(),
             "--cycles" => arguments.cycles = number(value()?)?,
             "--wide" => arguments.breadth = Breadth::Wide,
@@ -168,6 +175,7 @@ fn main() -> ExitCode {
             &arguments.policies,
             |policy| steps(policy, &arguments),
             arguments.breadth,
+            arguments.states,
             |news| {
                 progress(&sentence(news));
             },
@@ -251,13 +259,12 @@ fn about(table: &Table, row: &str) -> ExitCode {
 fn print_differences(table: &Table, real: &Real, failures: &mut Vec<String>) {
     for cell in &real.cells {
         let model = table.report(cell.row, Policy::Withdrawal);
-        let model = model
-            .map(|report| report.verdict.word())
-            .unwrap_or_default();
-        if cell.word != model {
+        let model = model.map(|report| report.verdict);
+        // A refusal's kind as well.
+        if model != Some(cell.verdict) {
             failures.push(format!(
-                "{}: the crates {}, the model {model}",
-                cell.row, cell.word
+                "{}: the crates {:?}, the model {model:?}",
+                cell.row, cell.verdict
             ));
         }
     }
@@ -299,19 +306,26 @@ fn compare(real: &mut Real, sequences: u64, failures: &mut Vec<String>, progress
 
 fn sentence(news: News) -> String {
     match news {
-        News::Deeper(policy, depth, states) => {
-            format!("{}: step {depth}, {states} states", policy.rules().short)
-        }
+        News::Deeper(policy, habit, depth, states, bad) => format!(
+            "{}, devices that close {}: {depth} steps, {states} states, {bad} of them end badly",
+            policy.rules().short,
+            at(habit)
+        ),
         News::Done(done, of) => format!("{done} of {of} searches done"),
     }
 }
 
 fn print_search(searched: &Searched) {
-    let Size { steps, habit, .. } = searched.size;
+    let found = &searched.found;
+    let far = match found.depth {
+        depth if found.is_whole => format!("nothing new after {depth} steps"),
+        depth if found.is_cut => format!("stopped after {depth} steps"),
+        depth => format!("{depth} steps"),
+    };
     println!(
-        "{}, devices that close {}, {steps} steps, {:.1?}:",
+        "{}, devices that close {}, {far}, {:.1?}:",
         searched.policy.rules().name,
-        at(habit),
+        at(searched.size.habit),
         searched.time
     );
     println!("  {}", findings(&searched.found, &Search::cast()));

@@ -19,6 +19,7 @@ use crate::picture::svg::escape;
 use crate::product::album::Snapshot;
 use crate::product::devices::Bundled;
 use crate::product::latency::Unmap;
+use crate::scenario::Verdict;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
 use crate::table::Table;
@@ -61,7 +62,9 @@ pub struct Real {
 pub struct Cell {
     /// Its number.
     pub row: &'static str,
-    /// In a word.
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The same in a word.
     pub word: String,
     /// Clean, or refused with nothing left.
     pub is_good: bool,

@@ -138,6 +138,10 @@ pub struct Found {
     pub steps: u64,
     /// The last step met nothing new: these are all states, however many steps are taken.
     pub is_whole: bool,
+    /// All states that are so many steps away have been met, and none that is further.
+    pub depth: u8,
+    /// The search met as many states as it may, and stopped within the step after [`Self::depth`].
+    pub is_cut: bool,
     /// By kind of ending, those that are clean left out; each kind once.
     pub endings: Vec<(Ending, Tally)>,
 }
@@ -201,6 +205,8 @@ pub struct Search<'a> {
     rules: &'a Rules,
     menu: Vec<Step>,
     size: Size,
+    /// How many states it may meet.
+    most: u64,
     seen: HashSet<u128, BuildHasherDefault<AsItIs>>,
     /// How states end in which nothing is outside any more.
     endings: HashMap<u128, Ending, BuildHasherDefault<AsItIs>>,
@@ -249,6 +255,7 @@ impl<'a> Search<'a> {
             rules,
             menu: menu(rules, size),
             size,
+            most: u64::MAX,
             seen: HashSet::default(),
             endings: HashMap::default(),
             origins: Vec::new(),
@@ -260,13 +267,25 @@ impl<'a> Search<'a> {
         search
     }
 
+    /// The same search, which stops where it has met so many states: it holds all of the last step in memory, some 300 bytes each.
+    #[must_use]
+    pub const fn at_most(mut self, states: u64) -> Self {
+        self.most = states;
+        self
+    }
+
     /// Goes one step deeper; false at the end.
     pub fn deepen(&mut self) -> bool {
-        if self.depth == self.size.steps || self.frontier.is_empty() {
+        if self.depth == self.size.steps || self.frontier.is_empty() || self.found.is_cut {
             return false;
         }
         self.depth += 1;
+        let before = self.found.states;
         for (index, state) in std::mem::take(&mut self.frontier) {
+            if self.found.states >= self.most {
+                self.found.is_cut = true;
+                return true;
+            }
             for at in 0..self.menu.len() {
                 if let Some(next) = step(&state, self.menu[at], self.rules) {
                     self.found.steps += 1;
@@ -276,6 +295,9 @@ impl<'a> Search<'a> {
         }
         // States of the last depth are not kept, so that only an earlier end is known for one.
         self.found.is_whole = self.frontier.is_empty() && self.depth < self.size.steps;
+        if !self.found.is_whole || self.found.states > before {
+            self.found.depth = self.depth;
+        }
         true
     }
 

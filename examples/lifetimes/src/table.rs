@@ -153,9 +153,17 @@ pub fn findings(found: &Found, cast: &Cast) -> String {
         found.count(Found::is_use),
         found.count(Found::is_abort),
         if found.is_whole {
-            "; these are all states that there are, however many steps"
+            format!(
+                "; the furthest is {} steps away, and these are all states that there are, however many steps",
+                found.depth
+            )
+        } else if found.is_cut {
+            format!(
+                "; these are all that are {} steps away and a part of those of the next step: more states than it may meet",
+                found.depth
+            )
         } else {
-            ""
+            String::new()
         },
     );
     for (ending, tally) in &found.endings {

@@ -19,6 +19,7 @@ impl Cell {
     fn from_report(row: &'static str, report: product::Report) -> Self {
         Self {
             row,
+            verdict: report.verdict,
             word: report.verdict.word().into(),
             is_good: report.verdict.is_good(),
             refused: report.refused,

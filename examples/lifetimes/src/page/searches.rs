@@ -79,7 +79,11 @@ fn table(searches: &[&Searched]) -> String {
             text,
             "<tr{ours}><th scope=\"row\">{}{}</th><td data-of=\"states\">{}</td><td data-of=\"steps between them\">{}</td>{}{}{}<td data-of=\"seconds\">{:.1}</td></tr>",
             searched.policy.rules().short,
-            if found.is_whole { ", whole" } else { "" },
+            match found.depth {
+                _ if found.is_whole => ", whole".into(),
+                depth if found.is_cut => format!(", stopped after {depth} steps"),
+                _ => String::new(),
+            },
             grouped(found.states),
             grouped(found.steps),
             cell("leaks", leaks, "leak"),

@@ -4,6 +4,7 @@ use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::policy::Policy;
 use crate::product::devices::{Bundled, Placed};
 use crate::product::latency::{Answer, Unmap};
+use crate::scenario::Verdict;
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
 use crate::severity::{Course, Point, Sizes, Took, loops};
@@ -22,6 +23,7 @@ fn answer(after: u64, beyond: u64) -> Answer {
 fn real(table: &Table) -> Real {
     let cells = table.rows().map(|(scenario, _)| Cell {
         row: scenario.row,
+        verdict: Verdict::Clean,
         word: "ok".into(),
         is_good: true,
         refused: (scenario.row == "2c").then(|| "a <region> & its \"owner\"".into()),
@@ -91,7 +93,7 @@ fn page(with_real: bool) -> &'static str {
 
 fn make_page(with_real: bool) -> String {
     let table = Table::of_everything();
-    let searches = search_all(&Policy::ALL, |_| 2, Breadth::Core, |_| ());
+    let searches = search_all(&Policy::ALL, |_| 2, Breadth::Core, u64::MAX, |_| ());
     let sizes = Sizes::default();
     let loops = loops(
         table.rows().map(|(scenario, _)| scenario),

@@ -65,7 +65,7 @@ const CASES: &[Case] = &[
         misbehave: deeds::introspected_container,
     },
     Case {
-        rows: &["1b", "10", "C7", "C12", "C17"],
+        rows: &["1b", "10", "12c", "C7", "C12", "C17"],
         title: "a device keeps a counted handle to the region in its own container until its finalizer",
         near: INSTEAD_OF_CONTAINER,
         misbehave: deeds::own_container,
@@ -168,8 +168,8 @@ const CASES: &[Case] = &[
     },
     Case {
         rows: &[
-            "2a", "3a", "3b", "4", "5", "5b", "6", "6'", "7b", "11", "12a", "12c", "14", "18",
-            "C3a", "C3b", "C6a", "C6b", "C9", "C11",
+            "2a", "3a", "3b", "4", "5", "5b", "6", "6'", "7b", "11", "12a", "14", "18", "C3a",
+            "C3b", "C6a", "C6b", "C9", "C11",
         ],
         title: "a device keeps a counted handle to its own region",
         near: "",

@@ -25,18 +25,20 @@ pub struct Searched {
 /// What is heard of searches under way.
 #[derive(Clone, Copy, Debug)]
 pub enum News {
-    /// One has taken its next step: which, how deep it is, and how many states it has met.
-    Deeper(Policy, u8, u64),
+    /// One has taken its next step: which, with devices that close when, how many steps it has taken, how many states it has met, and how many of them
+    /// end badly.
+    Deeper(Policy, Release, u8, u64, u64),
     /// One is done: how many are, and of how many.
     Done(usize, usize),
 }
 
 /// Searches under each policy, as many steps as is said of it, twice: with devices that close in their finalizer, which is where the proposals differ
-/// most, and with devices that close in unrealize. A wide search goes four steps less far. `tell` hears of each at most once a second.
+/// most, and with devices that close in unrealize. A wide search goes four steps less far. Each stops where it has met `most` states. `tell` hears of each at most once a second.
 pub fn search_all(
     policies: &[Policy],
     steps: impl Fn(Policy) -> u8,
     breadth: Breadth,
+    most: u64,
     tell: impl Fn(News) + Sync,
 ) -> Vec<Searched> {
     let less = match breadth {
@@ -63,7 +65,7 @@ pub fn search_all(
                 loop {
                     let next = queue.lock().ok().and_then(|mut queue| queue.next());
                     let Some((policy, size)) = next else { return };
-                    let searched = search(policy, size, &tell);
+                    let searched = search(policy, size, most, &tell);
                     if let Ok(mut results) = results.lock() {
                         results.push(searched);
                         tell(News::Done(results.len(), total));
@@ -77,14 +79,22 @@ pub fn search_all(
     results
 }
 
-fn search(policy: Policy, size: Size, tell: &impl Fn(News)) -> Searched {
+fn search(policy: Policy, size: Size, most: u64, tell: &impl Fn(News)) -> Searched {
     let begin = Instant::now();
-    let mut search = Search::new(policy.rules(), size);
+    let mut search = Search::new(policy.rules(), size).at_most(most);
     let mut told = begin;
     while search.deepen() {
         if told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
-            tell(News::Deeper(policy, search.depth(), search.found().states));
+            let found = search.found();
+            let bad = found.count(|_| true);
+            tell(News::Deeper(
+                policy,
+                size.habit,
+                found.depth,
+                found.states,
+                bad,
+            ));
         }
     }
     Searched {

@@ -1,4 +1,8 @@
 //! What may happen next in a search: the menu, and which of it a user or the machine can do in a state.
+//!
+//! A mapping is closed by its holder's code, at the point that the search's habit says, by a withdrawal, or by nobody: the menu has no early unmap, neither
+//! of a user nor of a completion, which would multiply the states. So no search meets a mapping that ends while its holder stays as it is. The scenarios do
+//! (3b, C3a), and what a transfer's completion does is in the menu.
 
 use super::{B, Breadth, C, D0, D1, M, N, NAMED, S, Size, V};
 use crate::policy::{End, Rules};

@@ -356,3 +356,18 @@ fn each_rule_switched_off_is_found() {
         []
     );
 }
+
+/// What a search that may not meet more has covered, it has covered: as a search of so few steps.
+#[test]
+fn a_search_that_is_cut_says_how_far_it_came() {
+    let rules = Policy::Withdrawal.rules();
+    let cut = Search::new(rules, core(10, HABITS[0]))
+        .at_most(20_000)
+        .run();
+    assert!(cut.is_cut && !cut.is_whole && cut.states >= 20_000);
+    let steps = cut.depth;
+    let less = Search::new(rules, core(steps, HABITS[0])).run();
+    let more = Search::new(rules, core(steps + 1, HABITS[0])).run();
+    assert_eq!((less.depth, less.is_cut), (steps, false));
+    assert!(less.states <= cut.states && cut.states < more.states);
+}
