@@ -247,7 +247,11 @@ fn about(table: &Table, row: &str) -> ExitCode {
         "",
         cell.order.join(", ")
     );
-    for (head, list) in [("held meanwhile", &cell.held), ("left", &cell.why)] {
+    for (head, list) in [
+        ("happened", &cell.events),
+        ("held meanwhile", &cell.held),
+        ("left", &cell.why),
+    ] {
         for line in list.iter().flat_map(|text| text.lines()) {
             println!("{:28}{head}: {line}", "");
         }
