@@ -260,7 +260,7 @@ impl AddressSpace {
 
     #[inline(never)]
     fn load_otherwise<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
-        dispatch::load(self.enter().view(), addr.0, Endian::Native, attrs)
+        self.enter().load_otherwise(addr, attrs)
     }
 
     /// Stores a number; see [`load`](Self::load).
@@ -293,7 +293,7 @@ impl AddressSpace {
         value: T,
         attrs: Attrs,
     ) -> Result<(), MemTxError> {
-        dispatch::store(self.enter().view(), addr.0, value, Endian::Native, attrs)
+        self.enter().store_otherwise(addr, value, attrs)
     }
 
     /// Reads `buf.len()` bytes, in accesses as the regions take them. Goes on after errors and unites their results; what

@@ -113,7 +113,11 @@ impl<'a> SpaceGuard<'a> {
     }
 
     #[inline(never)]
-    fn load_otherwise<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
+    pub(super) fn load_otherwise<T: Scalar>(
+        &self,
+        addr: Gpa,
+        attrs: Attrs,
+    ) -> Result<T, MemTxError> {
         dispatch::load(self.view(), addr.0, Endian::Native, attrs)
     }
 
@@ -133,7 +137,7 @@ impl<'a> SpaceGuard<'a> {
     }
 
     #[inline(never)]
-    fn store_otherwise<T: Scalar>(
+    pub(super) fn store_otherwise<T: Scalar>(
         &self,
         addr: Gpa,
         value: T,
