@@ -155,12 +155,16 @@ impl Board {
         let memory = AddressSpace::open(machine.root(), "memory", &system).unwrap();
         let ram = Region::ram("ram", Backing::anonymous(RAM_BYTES).unwrap());
         let ram = ram.create(machine.root()).unwrap();
-        system.add_subregion(Offset(0), &ram, Priority(0)).unwrap();
         let rom = Region::rom("rom", Backing::anonymous(0x1_0000).unwrap());
         let rom = rom.create(machine.root()).unwrap();
-        system
-            .add_subregion(Offset(ROM), &rom, Priority(0))
-            .unwrap();
+        // In one commit, which is waited for: with little room for what is retired the next change may come too early on a busy machine.
+        memory::transaction(machine.handle(), |_| {
+            system.add_subregion(Offset(0), &ram, Priority(0)).unwrap();
+            let rom = system.add_subregion(Offset(ROM), &rom, Priority(0));
+            rom.unwrap();
+        })
+        .unwrap();
+        machine.quiesce(super::driver::LONG).unwrap();
         let (finalized, panics) = (
             Arc::<Mutex<Vec<String>>>::default(),
             Arc::<Mutex<Vec<String>>>::default(),

@@ -348,7 +348,8 @@ fn with_too_much_retired_commands_go_on_and_a_reset_still_empties_the_window() {
     let machine = Machine::builder("full")
         .grace(|grace| {
             grace.retired_bytes_limit = 1;
-            grace.limit_wait = SHORT;
+            // Longer than a busy machine keeps the reclaimer from its work while the board is built.
+            grace.limit_wait = 10 * SHORT;
         })
         .build();
     let board = Board::of(machine);
