@@ -35,7 +35,8 @@ pub use traces::Traces;
 ///
 /// holdfast_examples::demo::register_devices()?;
 /// let machine = Machine::new("doc");
-/// assert!(machine.create_named("demo-card")?.class().is_a::<qdev::Device>());
+/// let card = machine.create_named("demo-card")?;
+/// assert!(card.cast::<qdev::Device>().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
