@@ -63,7 +63,7 @@ fn unmaps(real: &Real) -> String {
     let mut text = format!(
         "<p>Measured on the real crates: from the call that unmaps to the answer, while a reader stays in its read section. In a hurry is what a withdrawal is: grace periods begin \
          at once, and what they held up is dropped at once. Without a hurry views may rest for {} µs more at most: half a millisecond with whoever retires the next ones, and the \
-         pace of grace periods (<code>DomainConfig::pace</code>). While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, 50 µs to 20 ms: so \
+         pace of grace periods (<code>DomainConfig::pace</code>); what the scheduler takes comes on top, and may be more than that on a busy machine. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, 50 µs to 20 ms: so \
          much later than the reader leaves may the answer come, and by what the scheduler takes. No bound is on the reader: who waits for him gets a typed error with his name after the time \
          that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
          <table class=\"blocks numbers thirds\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
