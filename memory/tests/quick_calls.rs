@@ -1,0 +1,113 @@
+//! The quick way of an access by callback asks all that the long way asks: each test fails where one of its questions is left out.
+
+use memory::{
+    Access, AccessRules, AddressSpace, Attrs, Endian, Gpa, MemTxError, Region, RegionOps, Size,
+};
+use qom::{Child, Container, Machine, ObjectOps};
+use std::sync::{Arc, Mutex};
+
+/// Answers with what it is asked for; where it has a space, a read of byte 8 reaches for its own byte 0 through it.
+struct Echo(Arc<Mutex<Option<AddressSpace>>>);
+
+impl RegionOps for Echo {
+    type Owner = Container;
+    fn read(&self, _: &Container, access: Access) -> Result<u64, MemTxError> {
+        let space = self.0.lock().unwrap().clone();
+        match space {
+            Some(space) if access.offset == 8 => {
+                space.load::<u32>(Gpa(0), Attrs::default()).map(u64::from)
+            }
+            _ => Ok(0x0102_0304),
+        }
+    }
+    fn write(&self, _: &Container, _: Access, _: u64) -> Result<(), MemTxError> {
+        Ok(())
+    }
+}
+
+struct Board {
+    _machine: Machine,
+    owner: qom::Ref<Container>,
+    space: AddressSpace,
+    own: Arc<Mutex<Option<AddressSpace>>>,
+    _regs: Child<Region>,
+}
+
+fn board(endian: Endian) -> Board {
+    let machine = Machine::new("quick");
+    let owner = machine.create::<Container>().unwrap();
+    machine.root().add_child("owner", &owner).unwrap();
+    let own = Arc::default();
+    let rules = AccessRules {
+        endian,
+        ..AccessRules::DEFAULT
+    };
+    let regs = Region::io("regs", Size::new(0x100), Echo(Arc::clone(&own)))
+        .rules(rules)
+        .create(&owner)
+        .unwrap();
+    let space = AddressSpace::open(machine.root(), "memory", &regs).unwrap();
+    Board {
+        _machine: machine,
+        owner,
+        space,
+        own,
+        _regs: regs,
+    }
+}
+
+fn load(board: &Board, addr: u64) -> Result<u32, MemTxError> {
+    board.space.load(Gpa(addr), Attrs::default())
+}
+
+#[test]
+fn one_access_after_the_other_is_answered() {
+    let board = board(Endian::Little);
+    for _ in 0..3 {
+        assert_eq!(load(&board, 4), Ok(0x0102_0304));
+        assert_eq!(board.space.store(Gpa(4), 1_u32, Attrs::default()), Ok(()));
+    }
+}
+
+#[test]
+fn a_device_does_not_reach_its_own_registers() {
+    let board = board(Endian::Little);
+    *board.own.lock().unwrap() = Some(board.space.clone());
+    assert!(load(&board, 8).is_err());
+    assert_eq!(
+        load(&board, 0),
+        Ok(0x0102_0304),
+        "afterwards it is as before"
+    );
+    *board.own.lock().unwrap() = None;
+}
+
+#[test]
+fn values_of_the_other_byte_order_are_turned() {
+    assert_eq!(load(&board(Endian::Big), 4), Ok(0x0403_0201));
+}
+
+#[test]
+fn unaligned_accesses_are_refused() {
+    let board = board(Endian::Little);
+    assert!(load(&board, 2).is_err());
+    assert!(board.space.store(Gpa(2), 1_u32, Attrs::default()).is_err());
+}
+
+#[test]
+fn who_asks_for_memory_only_reaches_no_device() {
+    let board = board(Endian::Little);
+    let attrs = Attrs::default().with_memory_only(true);
+    assert!(board.space.load::<u32>(Gpa(4), attrs).is_err());
+    assert!(board.space.store(Gpa(4), 1_u32, attrs).is_err());
+}
+
+#[test]
+fn a_view_that_still_shows_a_withdrawn_owner_calls_it_no_more() {
+    let board = board(Endian::Little);
+    let guard = board.space.enter();
+    assert_eq!(guard.load(Gpa(4), Attrs::default()), Ok(0x0102_0304_u32));
+    board.owner.unparent_async().unwrap();
+    assert!(guard.load::<u32>(Gpa(4), Attrs::default()).is_err());
+    drop(guard);
+}
