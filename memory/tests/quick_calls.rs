@@ -1,4 +1,4 @@
-//! The quick way of an access by callback asks all that the long way asks: each test fails where one of its questions is left out.
+//! The quick way of an access by callback answers as the long way does: what is ordinary, and what is not.
 
 use memory::{
     Access, AccessRules, AddressSpace, Attrs, Endian, Gpa, MemTxError, Region, RegionOps, Size,
