@@ -130,7 +130,7 @@ fn a_withdrawn_owner_is_called_no_more_though_the_map_still_shows_it() {
     .unwrap();
 }
 
-/// Loads whenever it is told of something.
+/// Loads when a commit begins, of which the map shows nothing yet.
 struct Curious {
     space: AddressSpace,
     answers: Arc<Mutex<Vec<Result<u32, MemTxError>>>>,
@@ -138,7 +138,7 @@ struct Curious {
 
 impl Listener for Curious {
     type Owner = Container;
-    fn commit(&self, _: &Container) {
+    fn begin(&self, _: &Container) {
         let answer = self.space.enter().load(Gpa(4), Attrs::default());
         let again = self.space.load(Gpa(4), Attrs::default());
         self.answers.lock().unwrap().extend([answer, again]);
