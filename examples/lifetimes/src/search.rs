@@ -5,7 +5,7 @@
 //! The start ([`Search::start`]) is a machine with system memory and a space on it, two devices that were made and have no parent yet, and a plain child of the
 //! first that owns a region: `D0` with a container `C` and a leaf `M`, its child `V` with a leaf `B`, `D1` with a leaf `N` that can become an
 //! alias. The [`menu`] is everything that may happen next: plug, unplug, drop; nest and detach; alias; open and close an address space; map in a
-//! name; a transfer; a strong link; a panic in a hook; a grace period; a finalizer or a collection. The search is breadth first, one
+//! name, and unmap; a transfer; a strong link; a panic in a hook; a grace period; a finalizer or a collection. The search is breadth first, one
 //! state at a time by its fingerprint, so that the first trace to an ending is a shortest one.
 //!
 //! # What a leak is

@@ -30,6 +30,8 @@ pub struct Agreement {
     pub refused: u64,
     /// The same by what they were refused for.
     pub refusals: BTreeMap<Refusal, u64>,
+    /// Mappings that were closed by their holder's code while the holder stayed as it was.
+    pub unmaps: u64,
     /// Finalizers that ran in the real machine.
     pub finalized: u64,
     /// Where the two differed: one for each sequence that did.
@@ -97,7 +99,7 @@ fn agree_under(
             if agreement.disagreements.len() >= limit {
                 break;
             }
-            let length = 6 + dice.below(24);
+            let length = 6 + dice.below(30);
             let source = Source::Walk {
                 menu: &menu,
                 dice: &mut dice,
@@ -158,7 +160,7 @@ impl Source<'_> {
             Self::Given(steps) => steps.next(),
             Self::Walk { menu, dice, left } => {
                 *left = left.checked_sub(1)?;
-                dice.step(menu, state, rules)
+                dice.step(menu, &canonical(state), rules)
             }
         }
     }
@@ -219,6 +221,8 @@ impl Agreement {
         while let (Ok(()), Some(step)) = (&played, source.next(&duel.state, rules)) {
             self.steps += 1;
             played = duel.step(step).map(|outcome| {
+                let is_unmap = matches!(step, Step::Unmap(_)) && outcome == Outcome::Done;
+                self.unmaps += u64::from(is_unmap);
                 if let Outcome::Refused(refusal) = outcome {
                     self.refused += 1;
                     *self.refusals.entry(refusal).or_default() += 1;
@@ -298,28 +302,30 @@ impl<'a> Duel<'a> {
         Ok(model)
     }
 
-    /// A mapping gets the first number that is free here: the search exchanges them.
+    /// Of mappings the search keeps the numbers sorted ([`canonical`]): a new one gets the first that is free here, and one that is closed has the number that it
+    /// got here.
     fn renumbered(&self, step: Step) -> Step {
-        let Step::Map {
-            map,
-            region,
-            holder,
-            release,
-        } = step
-        else {
-            return step;
+        let place = |is_it: &dyn Fn(&Mapping) -> bool| {
+            let at = self.state.maps.iter().position(is_it)?;
+            u8::try_from(at).ok()
         };
-        let free = self
-            .state
-            .maps
-            .iter()
-            .position(|map| !Mapping::is_open(map));
-        let map = free.and_then(|at| u8::try_from(at).ok()).unwrap_or(map);
-        Step::Map {
-            map,
-            region,
-            holder,
-            release,
+        match step {
+            Step::Map {
+                map,
+                region,
+                holder,
+                release,
+            } => Step::Map {
+                map: place(&|map| !map.is_open()).unwrap_or(map),
+                region,
+                holder,
+                release,
+            },
+            Step::Unmap(map) => {
+                let meant = canonical(&self.state).maps[usize::from(map)];
+                Step::Unmap(place(&|map| *map == meant).unwrap_or(map))
+            }
+            step => step,
         }
     }
 
@@ -375,6 +381,13 @@ impl<'a> Duel<'a> {
         }
         Ok(())
     }
+}
+
+/// A state with its mappings numbered as in the states of a search.
+fn canonical(state: &State) -> State {
+    let mut state = state.clone();
+    state.maps.sort_unstable();
+    state
 }
 
 /// Nothing went wrong in the real machine, and owners were finalized after their regions.

@@ -20,7 +20,7 @@ pub enum Ending {
 }
 
 /// What the user does, in order, to be rid of everything.
-pub(crate) const WIND_UP: [Step; 15] = [
+pub(crate) const WIND_UP: [Step; 13] = [
     Step::Detach {
         sub: C,
         container: S,
@@ -50,8 +50,6 @@ pub(crate) const WIND_UP: [Step; 15] = [
         container: C,
     },
     Step::Close(NAMED),
-    Step::Unmap(0),
-    Step::Unmap(1),
     Step::Unparent(V),
     Step::Unparent(D0),
     Step::Unparent(D1),

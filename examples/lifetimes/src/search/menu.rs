@@ -1,8 +1,7 @@
 //! What may happen next in a search: the menu, and which of it a user or the machine can do in a state.
 //!
-//! A mapping is closed by its holder's code, at the point that the search's habit says, by a withdrawal, or by nobody: the menu has no early unmap, neither
-//! of a user nor of a completion, which would multiply the states. So no search meets a mapping that ends while its holder stays as it is. The scenarios do
-//! (3b, C3a), and what a transfer's completion does is in the menu.
+//! A mapping is closed by its holder's code: at the point that the search's habit says, or earlier, while the holder stays as it is. Else by a withdrawal, or by
+//! nobody: winding up has no unmap, as what a device's code did not come to nobody else does for it ([`super::WIND_UP`]).
 
 use super::{B, Breadth, C, D0, D1, M, N, NAMED, S, Size, V};
 use crate::policy::{End, Rules};
@@ -61,6 +60,7 @@ pub fn menu(rules: &Rules, size: Size) -> Vec<Step> {
             release: habit,
         }));
     }
+    menu.extend([0, 1].map(Step::Unmap));
     menu.extend(
         [M, B, N]
             .into_iter()
@@ -139,8 +139,8 @@ pub fn is_enabled(state: &State, step: Step, rules: &Rules) -> bool {
                 && may_open(state, holder, release)
         }
         Step::Unmap(map) => {
-            state.maps[usize::from(map)].is_open()
-                && state.maps[usize::from(map)].release == Release::Completion
+            let slot = state.maps[usize::from(map)];
+            slot.is_open() && (slot.release == Release::Completion || named(slot.holder))
         }
         Step::Pin(pin, region) => !state.pins[usize::from(pin)].is_object() && named(region),
         Step::Complete(pin) => state.pins[usize::from(pin)].is_object(),

@@ -153,8 +153,6 @@ fn the_order_of_winding_up_does_not_matter_to_what_is_left() {
     let groups: [&[Step]; 4] = [
         &[
             Step::Close(NAMED),
-            Step::Unmap(1),
-            Step::Unmap(0),
             Step::Detach {
                 sub: B,
                 container: C,
