@@ -2,6 +2,7 @@
 //!
 //! `holdfast-lifetimes --help` says how.
 
+use holdfast_lifetimes::exhibit::{self, Times};
 use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
@@ -156,7 +157,7 @@ fn main() -> ExitCode {
     let progress = |text: &str| eprintln!("{:5.1} s  {text}", begin.elapsed().as_secs_f32());
     let table = Table::of_everything();
     if let Some(row) = &arguments.row {
-        return about(&table, row);
+        return about(&table, row, &arguments);
     }
     println!("{table}");
     if arguments.why {
@@ -231,7 +232,7 @@ fn main() -> ExitCode {
 }
 
 /// One scenario, in the model and on the real crates.
-fn about(table: &Table, row: &str) -> ExitCode {
+fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
     let known = table.rows().find(|(scenario, _)| scenario.row == row);
     let (Some((scenario, _)), Some(text)) = (known, table.about(row)) else {
         eprintln!("holdfast-lifetimes: no scenario {row}");
@@ -254,6 +255,17 @@ fn about(table: &Table, row: &str) -> ExitCode {
     ] {
         for line in list.iter().flat_map(|text| text.lines()) {
             println!("{:28}{head}: {line}", "");
+        }
+    }
+    let times = Times {
+        cycles: arguments.cycles,
+        unmaps: UNMAPS,
+    };
+    match exhibit::text(scenario, times) {
+        Ok(text) => print!("{text}"),
+        Err(error) => {
+            println!("not clean: a bundled device: {error}");
+            return ExitCode::FAILURE;
         }
     }
     ExitCode::from(u8::from(!cell.is_good || !table.is_good(row)))
@@ -348,16 +360,14 @@ fn repeat(table: &Table, cycles: u32, progress: &(impl Fn(&str) + Sync)) -> Vec<
     })
 }
 
-/// Each of these that leaks under a policy that anybody proposed, in a loop on the real crates.
+/// Each of these in a loop on the real crates.
 fn repeat_on_crates(
     real: &mut Real,
     loops: &[Loop],
     cycles: u32,
     progress: &(impl Fn(&str) + Sync),
 ) {
-    let proposed = loops.iter().filter(|one| !one.leaks_only_mutually());
-    let proposed: Vec<_> = proposed.cloned().collect();
-    real.repeat(&proposed, cycles, |done, of| {
+    real.repeat(loops, cycles, |done, of| {
         progress(&format!(
             "{done} of {of} scenarios in a loop of {cycles} cycles on the crates"
         ));
@@ -367,15 +377,11 @@ fn repeat_on_crates(
 /// Of each of these: who can bring it about, and how long its unplug event takes.
 fn print_severity(real: &Real, loops: &[Loop]) {
     for one in loops.iter().filter(|one| !one.leaks_only_mutually()) {
-        let row = one.scenario.row;
-        if let Some((hand, why)) = severity::hand(row) {
-            println!("{row:<5}{}: {why}", hand.word());
-        }
-        println!("     unplug event: {}", one.spans_in_words());
-        let course = real.courses.iter().find(|(known, _)| *known == row);
-        if let Some(took) = course.and_then(|(_, course)| course.took) {
-            println!("     on the crates: {took}");
-        }
+        let real = real
+            .courses
+            .iter()
+            .find(|(row, _)| *row == one.scenario.row);
+        print!("{}", severity::text(one, real.map(|(_, course)| course)));
     }
     println!();
 }

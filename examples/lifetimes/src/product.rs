@@ -87,13 +87,6 @@ pub fn follow(steps: &[Step]) -> Report {
     perform(Cast::default(), steps, &[])
 }
 
-fn ends_something(step: Step) -> bool {
-    matches!(
-        step,
-        Step::Unparent(_) | Step::Drop(_) | Step::Reparent { .. }
-    )
-}
-
 fn perform(cast: Cast, steps: &[Step], gone: &[Id]) -> Report {
     let mut world = World::new("lifetimes");
     world.cast(cast, steps);
@@ -111,7 +104,7 @@ fn perform(cast: Cast, steps: &[Step], gone: &[Id]) -> Report {
         if let Step::Init(id, _) = step {
             in_init = Some(*id);
         }
-        if ends_something(*step) {
+        if step.ends_something() {
             graph_before.get_or_insert_with(|| world.machine.reference_graph());
         }
         world.take(*step, &steps[at..]);

@@ -9,7 +9,7 @@ pub mod rows;
 mod script;
 mod verdict;
 
-pub use script::{At, Cast, Script};
+pub use script::{At, Cast, Script, Stretch};
 pub use verdict::{Report, Verdict, play, play_script, settle};
 pub(crate) use verdict::{has_orphans, run_executor};
 

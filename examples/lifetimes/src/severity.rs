@@ -17,19 +17,19 @@ mod hand;
 mod span;
 
 pub use hand::{Hand, hand};
-pub use span::{Span, span};
+pub use span::{Cycle, Span, in_words, span, unplugs};
 
 use crate::policy::Policy;
 use crate::scenario::{Report, Scenario, play};
 use crate::state::{Id, Kind, State};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
 /// Cycles of plug and unplug.
 pub const CYCLES: u32 = 10_000;
 /// How many points of a course are kept, beside its first.
-const POINTS: u32 = 20;
+pub(crate) const POINTS: u32 = 20;
 
 /// What the kinds of things weigh, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,67 @@ pub struct Course {
     pub is_aborted: bool,
     /// How long it takes in the real crates; the model has no clock.
     pub took: Option<Took>,
+    /// How many unplug events there were in the real crates; of the model [`unplugs`] tells.
+    pub events: Option<Events>,
+}
+
+/// How many unplug events the devices of a loop have sent that were unplugged or dropped in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// In how many cycles.
+    pub cycles: u64,
+    /// By how many devices, those of all cycles together.
+    pub devices: u64,
+    /// The fewest of a device's in its cycle.
+    pub least: usize,
+    /// The most of a device's in its cycle.
+    pub most: usize,
+}
+
+impl Events {
+    /// A cycle more: how many events each of its devices has sent.
+    pub(crate) fn add(all: &mut Option<Self>, cycle: impl IntoIterator<Item = usize>) {
+        let mut is_counted = false;
+        for times in cycle {
+            let all = all.get_or_insert(Self {
+                cycles: 0,
+                devices: 0,
+                least: times,
+                most: times,
+            });
+            all.cycles += u64::from(!is_counted);
+            is_counted = true;
+            all.devices += 1;
+            all.least = all.least.min(times);
+            all.most = all.most.max(times);
+        }
+    }
+
+    /// Whether each device has sent the one that it should.
+    pub const fn are_right(&self) -> bool {
+        self.least == 1 && self.most == 1
+    }
+}
+
+impl fmt::Display for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cycles,
+            devices,
+            least,
+            most,
+        } = *self;
+        let cycles = grouped(cycles);
+        let devices = grouped(devices);
+        match (least == most, least) {
+            (true, 1) => write!(f, "one from each of {devices} devices in {cycles} cycles"),
+            (true, 0) => write!(f, "none from {devices} devices in {cycles} cycles"),
+            _ => write!(
+                f,
+                "{least} to {most} from each of {devices} devices in {cycles} cycles"
+            ),
+        }
+    }
 }
 
 /// What the middle one of all cycles took in the real crates.
@@ -139,25 +200,21 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// How long it takes until the unplug event: the heads of the columns in which that is the same, and how long; none is never.
-    pub fn spans(&self) -> Vec<(Vec<&'static str>, Option<Span>)> {
-        let mut spans: Vec<(Vec<&'static str>, Option<Span>)> = Vec::new();
+    /// How many unplug events each cycle has and how long it takes until they come, in words: the heads of the columns in which that is the same, and what it
+    /// is. Where something else than a leak comes first, the table says so.
+    pub fn spans_in_words(&self) -> String {
+        let mut groups: Vec<(Vec<&'static str>, String)> = Vec::new();
         for policy in Policy::ALL {
-            let (rules, span) = (policy.rules(), span(&self.scenario, policy.rules()));
-            match spans.iter_mut().find(|(_, known)| *known == span) {
+            let rules = policy.rules();
+            let words = in_words(&unplugs(&self.scenario, rules));
+            match groups.iter_mut().find(|(_, known)| *known == words) {
                 Some((names, _)) => names.push(rules.short),
-                None => spans.push((vec![rules.short], span)),
+                None => groups.push((vec![rules.short], words)),
             }
         }
-        spans
-    }
-
-    /// The same in a sentence; where something else than a leak comes first, the table says so.
-    pub fn spans_in_words(&self) -> String {
-        let words = self.spans().into_iter().map(|(names, span)| {
-            let span = span.map_or_else(|| "never".to_owned(), |span| span.to_string());
-            format!("{}: {span}", names.join(", "))
-        });
+        let words = groups
+            .into_iter()
+            .map(|(names, words)| format!("{}: {words}", names.join(", ")));
         words.collect::<Vec<_>>().join("; ")
     }
 
@@ -231,6 +288,7 @@ pub fn course(scenario: &Scenario, policy: Policy, cycles: u32, sizes: &Sizes) -
         points,
         is_aborted,
         took: None,
+        events: None,
     }
 }
 
@@ -270,6 +328,25 @@ pub fn loops<'a>(
     let mut results = results.into_inner().unwrap_or_default();
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, one)| one).collect()
+}
+
+/// Of a loop, as text: who can bring its leak about, and when its unplug events come; with what the real crates took, where they were asked.
+pub fn text(one: &Loop, real: Option<&Course>) -> String {
+    let row = one.scenario.row;
+    let mut text = String::new();
+    if let Some((hand, why)) = hand(row) {
+        let _ = writeln!(text, "{row:<5}{}: {why}", hand.word());
+    }
+    let _ = writeln!(text, "     unplug event: {}", one.spans_in_words());
+    if let Some(real) = real {
+        if let Some(events) = real.events {
+            let _ = writeln!(text, "     on the crates: {events}");
+        }
+        if let Some(took) = real.took {
+            let _ = writeln!(text, "     on the crates: {took}");
+        }
+    }
+    text
 }
 
 /// A number of bytes in words.

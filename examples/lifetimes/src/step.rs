@@ -363,6 +363,14 @@ fn link_up(run: &mut Run<'_>, link: u8, to: Link) -> Outcome {
 }
 
 impl Step {
+    /// Whether it ends somebody: unplugs, drops, or gives away.
+    pub const fn ends_something(self) -> bool {
+        matches!(
+            self,
+            Self::Unparent(_) | Self::Drop(_) | Self::Reparent { .. }
+        )
+    }
+
     /// Code in a hook that takes a region out of a container.
     pub const fn detach_in(hook: Hook, object: Id, sub: Id, container: Id) -> Self {
         Self::Arm(Armed {

@@ -1,6 +1,6 @@
 //! What happens in a scenario under a policy, in order: each step, and under it what it set off.
 
-use crate::policy::Rules;
+use crate::policy::{Policy, Rules};
 use crate::run::Event;
 use crate::scenario::{Cast, Scenario, Script, run_executor, settle};
 use crate::state::{Hook, State};
@@ -51,6 +51,19 @@ pub fn of(scenario: &Scenario, rules: &Rules) -> Vec<Moment> {
     settle(&mut state, rules, &mut events);
     add("whatever passes by itself".into(), events);
     moments
+}
+
+/// The timelines of a scenario: the heads of the columns in which it is the same, and what happens in them.
+pub fn under_every_policy(scenario: &Scenario) -> Vec<(Vec<&'static str>, Vec<Moment>)> {
+    let mut groups: Vec<(Vec<&str>, Vec<Moment>)> = Vec::new();
+    for policy in Policy::ALL {
+        let (rules, moments) = (policy.rules(), of(scenario, policy.rules()));
+        match groups.iter_mut().find(|(_, known)| *known == moments) {
+            Some((names, _)) => names.push(rules.short),
+            None => groups.push((vec![rules.short], moments)),
+        }
+    }
+    groups
 }
 
 impl Event {

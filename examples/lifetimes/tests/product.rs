@@ -86,6 +86,7 @@ fn generated_sequences_end_on_the_product_as_in_the_model() {
         let times = agreement.refusals.get(&refusal);
         assert!(times > Some(&(count / 2)), "{refusal:?}: {agreement:?}");
     }
+    assert!(agreement.unmaps > count / 10, "{agreement:?}");
     // Everybody but the machine's own container, each time.
     assert_eq!(agreement.finalized, 7 * agreement.sequences);
 }
@@ -134,6 +135,16 @@ fn cycles_leave_nothing_behind() {
                 .took
                 .is_none_or(|took| took.returned <= took.finalized || !took.finalized.is_zero())
         );
+        // From each device that is unplugged or dropped: not two from one and none from another.
+        if let Some(events) = cycles.events {
+            assert!(events.are_right(), "{}: {events}", scenario.row);
+        }
+        let devices = cycles.events.map(|events| (events.cycles, events.devices));
+        match scenario.row {
+            "C4" | "C9" => assert_eq!(devices, Some((40, 40)), "each of its two cycles"),
+            "12b" => assert_eq!(devices, Some((20, 40))),
+            _ => {}
+        }
         let samples = cycles.samples;
         assert_eq!(
             samples
@@ -201,5 +212,53 @@ fn nobody_is_answered_while_a_reader_may_be_there() {
             unmap.hurried.after >= unmap.stays && unmap.unhurried.after >= unmap.stays,
             "{unmaps:?}"
         );
+    }
+}
+
+/// What a scenario measures, lists or draws is in the text about it, not on the page alone.
+#[test]
+fn what_a_scenario_shows_is_text_as_well() {
+    use holdfast_lifetimes::exhibit::{Times, text};
+    let times = Times {
+        cycles: 10,
+        unmaps: 1,
+    };
+    for (row, parts) in [
+        (
+            "C4",
+            &[
+                "C4   guest: the guest points a descriptor",
+                "Holdfast: in each of 2 cycles one, after 1 grace period",
+                "on the crates: one from each of 20 devices in 20 cycles",
+                "skip-same       40 objects,  320 MiB, after 10 cycles",
+                "the crates       0 objects,      0 B, after 10 cycles",
+            ][..],
+        ),
+        ("C12", &["virtio-gpu-mmio", "demo-card", "bar* in system"]),
+        ("C13", &["reader stays   1000 µs"]),
+        (
+            "C14",
+            &[
+                "after “pin blob”",
+                "W =(subregion)=> blob",
+                "the ledger: /machine/G/V is alive",
+                "blob =(owner)=> V",
+            ],
+        ),
+        (
+            "C17",
+            &[
+                "skip-same, count-sub",
+                "M is not in C any more: nothing to do",
+            ],
+        ),
+        ("3c", &["Holdfast: after 1 grace period"]),
+    ] {
+        let scenario = DEMONSTRATIONS.iter().chain(ROWS);
+        let scenario = scenario.into_iter().find(|known| known.row == row).unwrap();
+        let text = text(scenario, times).unwrap();
+        for part in parts {
+            assert!(text.contains(part), "{row}: no `{part}` in\n{text}");
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! What the real crates did, as the page's plain data.
 
 use super::{Agreement, Cell, Explained, Real};
+use crate::exhibit::{self, Exhibit};
 use crate::product;
 use crate::scenario::Scenario;
-use crate::severity::{Course, Loop, Point};
+use crate::severity::{Course, Loop};
 use crate::table::Table;
 use std::sync::Mutex;
 
-/// Scenarios whose graph is shown after each step: the stages of an unmap.
-const STAGED: [&str; 1] = ["C14"];
+/// Whether the graph of a scenario is shown after each step.
+fn is_staged(scenario: &Scenario) -> bool {
+    exhibit::of(scenario.row) == Some(Exhibit::Stages)
+}
 
 impl Cell {
     /// Plays a scenario on the real crates.
@@ -36,7 +39,7 @@ impl Cell {
     fn drawn(scenario: &Scenario) -> Self {
         let report = product::play(scenario);
         let pictures = product::album::draw(scenario, &report);
-        let stages = if STAGED.contains(&scenario.row) {
+        let stages = if is_staged(scenario) {
             product::album::stages(scenario)
         } else {
             Vec::new()
@@ -58,7 +61,7 @@ impl Real {
                 .into_iter()
                 .map(|(scenario, same)| match same {
                     // The graphs are those of the other row.
-                    Some(_) if !STAGED.contains(&scenario.row) => Cell::of(scenario),
+                    Some(_) if !is_staged(scenario) => Cell::of(scenario),
                     _ => Cell::drawn(scenario),
                 })
                 .collect(),
@@ -78,7 +81,7 @@ impl Real {
                         let Some(Loop { scenario, .. }) = next else {
                             return;
                         };
-                        let course = course(scenario, cycles);
+                        let course = product::severity::course(scenario, cycles);
                         if let Ok(mut results) = results.lock() {
                             results.push((scenario.row, course));
                             tell(results.len(), loops.len());
@@ -134,33 +137,21 @@ impl Real {
         });
     }
 
-    /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something, devices whose
-    /// leak the ledger does not explain.
+    /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something or have too many or too few
+    /// unplug events, devices whose leak the ledger does not explain.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
         let cells = bad.map(|cell| format!("{} on the crates", cell.row));
         let leaking = self.courses.iter().filter(|(_, course)| course.leaks());
         let loops = leaking.map(|(row, _)| format!("{row} in a loop on the crates"));
+        let has_wrong = |course: &Course| course.events.is_some_and(|events| !events.are_right());
+        let wrong = self.courses.iter().filter(|(_, course)| has_wrong(course));
+        let wrong = wrong.map(|(row, _)| format!("unplug events of {row} in a loop on the crates"));
         let is_explained = |one: &&Explained| {
             one.left.0 > 0 && one.left.1 == 0 && one.held.iter().all(|part| one.text.contains(part))
         };
         let open = self.explained.iter().filter(|one| !is_explained(one));
         let open = open.map(|one| format!("not explained: {}", one.title));
-        cells.chain(loops).chain(open).collect()
-    }
-}
-
-fn course(scenario: &Scenario, cycles: u32) -> Course {
-    let repeated = product::severity::cycles(scenario, cycles, (cycles / 20).max(1));
-    let points = repeated.samples.into_iter().map(|sample| Point {
-        cycle: sample.cycle,
-        objects: sample.live_objects,
-        bytes: sample.bytes,
-    });
-    Course {
-        name: "the crates",
-        points: points.collect(),
-        is_aborted: false,
-        took: repeated.took,
+        cells.chain(loops).chain(wrong).chain(open).collect()
     }
 }

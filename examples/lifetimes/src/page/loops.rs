@@ -78,6 +78,9 @@ fn severity(one: &Loop, real: Option<&Course>) -> String {
         "<p class=\"hand\"><b>unplug event</b>: {}",
         escape(&one.spans_in_words())
     );
+    if let Some(events) = real.and_then(|course| course.events) {
+        let _ = write!(text, "; the crates: {events}");
+    }
     if let Some(took) = real.and_then(|course| course.took) {
         let _ = write!(text, "; the crates: {took}");
     }

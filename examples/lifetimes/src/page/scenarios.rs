@@ -1,11 +1,12 @@
 //! The scenarios one by one: steps, and for each outcome the graph before and at the end.
 
 use super::{Cell, Contents, anchor, badge, escape, measured};
+use crate::exhibit::{self, Exhibit};
 use crate::picture::{self, Plate};
 use crate::policy::Policy;
 use crate::scenario::{Scenario, Script, Verdict};
 use crate::table::Table;
-use crate::timeline::{self, Moment};
+use crate::timeline;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -75,7 +76,7 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
                 }
             }
         }
-        if TIMED.contains(&scenario.row) {
+        if exhibit::of(scenario.row) == Some(Exhibit::Timeline) {
             text += &timelines(contents, scenario);
         }
         text += &real(contents, scenario.row);
@@ -202,29 +203,18 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
     text
 }
 
-/// Scenarios whose point is the order of what happens.
-const TIMED: [&str; 1] = ["C17"];
-
 /// What happens in order, once for all policies in which it is the same; on the crates as they tell it.
 fn timelines(contents: &Contents<'_>, scenario: &Scenario) -> String {
-    let mut groups: Vec<(Vec<&str>, Vec<Moment>)> = Vec::new();
-    for policy in Policy::ALL {
-        let (rules, moments) = (policy.rules(), timeline::of(scenario, policy.rules()));
-        match groups.iter_mut().find(|(_, known)| *known == moments) {
-            Some((names, _)) => names.push(rules.short),
-            None => groups.push((vec![rules.short], moments)),
-        }
-    }
     let mut text = String::from(
         "<details open=\"open\"><summary>Who did what when</summary><div class=\"timelines\">",
     );
-    for (names, moments) in &groups {
+    for (names, moments) in timeline::under_every_policy(scenario) {
         let _ = write!(
             text,
             "<div class=\"timeline\"><h4>{}</h4>",
             names.join(", ")
         );
-        for moment in moments {
+        for moment in &moments {
             text += &events(&moment.step, &moment.happened);
         }
         text += "</div>";

@@ -7,7 +7,7 @@ use crate::product::latency::{Answer, Unmap};
 use crate::scenario::Verdict;
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
-use crate::severity::{Course, Point, Sizes, Took, loops};
+use crate::severity::{Course, Events, Point, Sizes, Took, loops};
 use crate::table::Table;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -56,6 +56,12 @@ fn real(table: &Table) -> Real {
                 took: Some(Took {
                     returned: Duration::from_micros(12),
                     finalized: Duration::from_micros(345),
+                }),
+                events: Some(Events {
+                    cycles: 10,
+                    devices: 20,
+                    least: 1,
+                    most: 1,
                 }),
             },
         )],
@@ -276,6 +282,7 @@ fn what_the_crates_said_is_escaped_and_shown() {
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
     assert!(with.contains("the crates: 345 µs, the call itself 12 µs"));
+    assert!(with.contains("the crates: one from each of 20 devices in 10 cycles"));
     assert!(
         with.contains("bar&lt;0&gt;")
             && with.contains("no: <pre>device =(handle)=&gt; device</pre>")
@@ -292,6 +299,15 @@ fn what_the_crates_said_is_escaped_and_shown() {
 fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_something() {
     let mut real = real(&Table::of_everything());
     assert_eq!(real.failures(), ["3c in a loop on the crates"]);
+    real.courses[0].1.points.clear();
+    assert!(real.failures().is_empty());
+    // One had two and another none.
+    let events = real.courses[0].1.events.as_mut().unwrap();
+    (events.least, events.most) = (0, 2);
+    assert_eq!(
+        real.failures(),
+        ["unplug events of 3c in a loop on the crates"]
+    );
     real.courses.clear();
     real.explained[0].held[2] = "lib.rs:8".into();
     assert_eq!(real.failures(), ["not explained: a field"]);

@@ -134,6 +134,18 @@ impl Graph {
         self.nodes.iter().find(|node| node.who == who)
     }
 
+    /// Who counts on whom, and why: a line for each edge that is counted.
+    pub fn edges_in_words(&self) -> Vec<String> {
+        let name = |who: Who| self.node(who).map_or("somebody", |node| &node.name);
+        let counted = self.lines.iter().filter(|line| line.is_counted);
+        counted
+            .map(|line| {
+                let (from, to) = (name(line.from), name(line.to));
+                format!("{from} =({})=> {to}", line.label)
+            })
+            .collect()
+    }
+
     fn add_nodes(&mut self, state: &State, script: &Script, report: Option<&Report>) {
         let mut add = |who, what, name: String| {
             self.nodes.push(Node {

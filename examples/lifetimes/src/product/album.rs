@@ -2,9 +2,9 @@
 //!
 //! [`draw`] has a scenario before anything ends and at the end; [`stages`] has it after each step, with what the ledger says of whom.
 
+use super::Report;
 use super::stage::Stage;
 use super::world::World;
-use super::{Report, ends_something};
 use crate::picture::arrange;
 use crate::picture::graph::{Graph, Line, Node, What, Who};
 use crate::picture::svg;
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub step: String,
     /// The reference graph after it.
     pub svg: String,
+    /// The same, one line for each edge: who keeps whom, and why.
+    pub edges: Vec<String>,
     /// What the ledger says of those who are withdrawn and not finalized.
     pub said: Vec<String>,
 }
@@ -73,7 +75,7 @@ pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
     let script = Script::of(scenario);
     let mut world = World::new("stages");
     world.cast(script.cast, &script.steps);
-    let is_end = |step: &Step| ends_something(*step) || matches!(step, Step::Detach { .. });
+    let is_end = |step: &Step| step.ends_something() || matches!(step, Step::Detach { .. });
     let first = script.steps.iter().position(is_end).unwrap_or(0);
     let mut seen = Vec::new();
     for (at, step) in script.steps.iter().enumerate() {
@@ -105,7 +107,12 @@ pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
     for (((step, (_, said)), graph), svg) in seen.into_iter().zip(graphs).zip(pictures) {
         let now = (graph, said.clone());
         if last.as_ref() != Some(&now) {
-            snapshots.push(Snapshot { step, svg, said });
+            snapshots.push(Snapshot {
+                step,
+                svg,
+                edges: now.0.edges_in_words(),
+                said,
+            });
         }
         last = Some(now);
     }

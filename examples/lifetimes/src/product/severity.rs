@@ -1,9 +1,9 @@
 //! A scenario over and over again in one real machine: what each time leaves behind, which is nothing.
 
-use super::ends_something;
+use super::stage::Set;
 use super::world::World;
-use crate::scenario::{Scenario, Script};
-use crate::severity::Took;
+use crate::scenario::{Scenario, Script, Stretch};
+use crate::severity::{Course, Events, POINTS, Point, Took};
 use crate::step::Step;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,12 @@ pub struct Sample {
     pub bytes: u64,
 }
 
+impl Sample {
+    const fn is_empty(&self) -> bool {
+        self.live_objects == 0 && self.bytes == 0
+    }
+}
+
 /// What came of all cycles.
 #[derive(Clone, Debug)]
 pub struct Cycles {
@@ -25,29 +31,46 @@ pub struct Cycles {
     pub samples: Vec<Sample>,
     /// What the middle one of all cycles took; none where a cycle ends nothing.
     pub took: Option<Took>,
+    /// The unplug events; none where no device is unplugged or dropped.
+    pub events: Option<Events>,
 }
 
-/// Plays a scenario `n` times in one machine, and looks before the first, after every `every`th and after the last.
+/// Plays a scenario `n` times in one machine, and looks before the first, after every `every`th and after the last. Where the scenario has several cycles
+/// ([`Script::cycle`]), each counts as one.
 ///
 /// ```
 /// use holdfast_lifetimes::{product::severity::cycles, scenario::rows::ROWS};
 ///
 /// let row = ROWS.iter().find(|row| row.row == "3c").unwrap();
-/// let samples = cycles(row, 20, 10).samples;
-/// assert_eq!(samples.len(), 3);
-/// assert!(samples.iter().all(|sample| (sample.live_objects, sample.bytes) == (0, 0)));
+/// let cycles = cycles(row, 20, 10);
+/// assert_eq!(cycles.samples.len(), 3);
+/// assert!(cycles.samples.iter().all(|sample| (sample.live_objects, sample.bytes) == (0, 0)));
+/// let events = cycles.events.unwrap();
+/// assert_eq!((events.cycles, events.least, events.most), (20, 1, 1));
 /// ```
 pub fn cycles(scenario: &Scenario, n: u32, every: u32) -> Cycles {
-    let mut script = Script::default();
-    (scenario.steps)(&mut script);
+    let script = Script::of(scenario);
+    let stretches = script.cycles();
     let mut world = World::new("severity");
     let mut samples = vec![world.sample(0)];
     let mut took: Vec<Took> = Vec::new();
+    let mut events: Option<Events> = None;
     for cycle in 1..=n {
         world.cast(script.cast, &script.steps);
         world.leave_alone(&script.gone);
-        took.extend(play(&mut world, &script.steps));
-        if cycle % every.max(1) == 0 || cycle == n {
+        for (began, stretch) in play(&mut world, &script.steps, &stretches)
+            .into_iter()
+            .zip(&stretches)
+        {
+            let set = world.stage.set();
+            took.extend(began.and_then(|began| began.until_the_last(&set, stretch)));
+            let times = stretch
+                .unplugged
+                .iter()
+                .map(|id| set.ends[id.index()].len());
+            Events::add(&mut events, times);
+        }
+        if cycle.is_multiple_of(every.max(1)) || cycle == n {
             samples.push(world.sample(cycle));
         }
         world.move_on();
@@ -65,18 +88,58 @@ pub fn cycles(scenario: &Scenario, n: u32, every: u32) -> Cycles {
             returned,
             finalized,
         }),
+        events,
     }
 }
 
-/// Plays it once; how long it took from the first step that ends something on.
-fn play(world: &mut World, steps: &[Step]) -> Option<Took> {
+/// The course of a scenario that is played `n` times in one machine, as the model's are.
+pub fn course(scenario: &Scenario, n: u32) -> Course {
+    let repeated = cycles(scenario, n, (n / POINTS).max(1));
+    let points = repeated.samples.into_iter().map(|sample| Point {
+        cycle: sample.cycle,
+        objects: sample.live_objects,
+        bytes: sample.bytes,
+    });
+    Course {
+        name: "the crates",
+        points: points.collect(),
+        is_aborted: false,
+        took: repeated.took,
+        events: repeated.events,
+    }
+}
+
+/// The first step of a cycle that ended something.
+#[derive(Clone, Copy)]
+struct Began {
+    at: Instant,
+    returned: Duration,
+}
+
+impl Began {
+    fn until_the_last(self, set: &Set, stretch: &Stretch) -> Option<Took> {
+        let ends = stretch.made.iter().flat_map(|id| &set.ends[id.index()]);
+        Some(Took {
+            returned: self.returned,
+            finalized: ends.max()?.saturating_duration_since(self.at),
+        })
+    }
+}
+
+/// Plays it once; of each of its cycles, when something was ended first.
+fn play(world: &mut World, steps: &[Step], stretches: &[Stretch]) -> Vec<Option<Began>> {
+    let mut began = vec![None; stretches.len()];
     let mut rest = steps;
-    let mut ended: Option<(Instant, Duration)> = None;
     while let [step, after @ ..] = rest {
-        let begin = Instant::now();
+        let number = steps.len() - rest.len();
+        let at = Instant::now();
         world.take(*step, rest);
-        if ended.is_none() && ends_something(*step) {
-            ended = Some((begin, begin.elapsed()));
+        if step.ends_something() {
+            let returned = at.elapsed();
+            let mut cycles = began.iter_mut().zip(stretches);
+            if let Some((first, _)) = cycles.find(|(_, known)| known.steps.contains(&number)) {
+                first.get_or_insert(Began { at, returned });
+            }
         }
         world.run_executor();
         rest = match step {
@@ -91,14 +154,13 @@ fn play(world: &mut World, steps: &[Step]) -> Option<Took> {
         };
     }
     for _ in 0..2 {
+        // A grace period is most of a cycle's time.
+        if world.sample(0).is_empty() {
+            break;
+        }
         world.grace();
     }
-    let (begin, returned) = ended?;
-    let last = world.stage.set().last_finalized?;
-    Some(Took {
-        returned,
-        finalized: last.saturating_duration_since(begin),
-    })
+    began
 }
 
 impl World {

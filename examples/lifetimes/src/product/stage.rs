@@ -109,8 +109,8 @@ pub(crate) struct Set {
     pub(crate) links: [Option<(Id, Id)>; LINKS],
     pub(crate) armed: [Option<Armed>; HOOKS],
     pub(crate) log: Vec<Happened>,
-    /// When the last finalizer ended.
-    pub(crate) last_finalized: Option<Instant>,
+    /// When the finalizers of each ended: once, where all is well.
+    pub(crate) ends: [Vec<Instant>; OBJECTS],
     /// Unparented inside a hook: their withdrawals end after it.
     pub(crate) leaving: Vec<Id>,
 }
@@ -171,7 +171,7 @@ impl Stage {
             return;
         };
         let again = std::mem::replace(&mut actor.finalized, true);
-        set.last_finalized = Some(Instant::now());
+        set.ends[id.index()].push(Instant::now());
         set.log.push(if again {
             Happened::Wrong(Wrong::Twice, format!("{name} is finalized twice"))
         } else {

@@ -56,6 +56,7 @@ fn descriptor_at_own_bar(s: &mut Script, at: At) {
 /// The 10,000 cycles are the product's; in the model cycles are independent, so two show whether what is left adds up.
 fn severity(s: &mut Script) {
     for [device, region] in [["D1", "M1"], ["D2", "M2"]] {
+        s.cycle();
         let d = s.plugged(device);
         let m = s.leaf(region, d);
         s.map(m, d, At::Finalize);
@@ -126,6 +127,7 @@ fn node_twice(s: &mut Script) {
 fn cpu_hotplug(s: &mut Script) {
     let sys = s.system("S");
     for [cpu, region] in [["CPU0", "M0"], ["CPU1", "M1"]] {
+        s.cycle();
         let cpu = s.plugged(cpu);
         let own = s.leaf(region, cpu);
         let first = s.open(own, cpu, At::Completion);

@@ -2,6 +2,7 @@
 
 use crate::state::{Action, Armed, Hook, Id, Kind, OBJECTS};
 use crate::step::Step;
+use std::ops::Range;
 
 pub use crate::state::Release as At;
 
@@ -47,6 +48,19 @@ pub struct Script {
     maps: u8,
     pins: u8,
     links: u8,
+    /// The steps with which cycles begin.
+    begins: Vec<usize>,
+}
+
+/// A part of a script: a cycle of plug and unplug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its steps.
+    pub steps: Range<usize>,
+    /// Everybody whom they make.
+    pub made: Vec<Id>,
+    /// The devices that they unplug, or drop.
+    pub unplugged: Vec<Id>,
 }
 
 impl Script {
@@ -60,6 +74,51 @@ impl Script {
     /// Whether another script has the same steps with the same cast, and expects the same.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.steps, &self.cast, &self.gone) == (&other.steps, &other.cast, &other.gone)
+    }
+
+    /// A cycle of plug and unplug begins, which ends where the next does.
+    pub fn cycle(&mut self) {
+        self.begins.push(self.steps.len());
+    }
+
+    /// The cycles, in order; all of the script is one where it does not say where one begins.
+    pub fn cycles(&self) -> Vec<Stretch> {
+        let begins = match &self.begins[..] {
+            [] => &[0],
+            begins => begins,
+        };
+        let ends = begins.iter().skip(1).copied().chain([self.steps.len()]);
+        let ranges = begins.iter().zip(ends);
+        ranges
+            .map(|(begin, end)| self.stretch(*begin..end))
+            .collect()
+    }
+
+    fn stretch(&self, range: Range<usize>) -> Stretch {
+        let mut stretch = Stretch {
+            made: Vec::new(),
+            unplugged: Vec::new(),
+            steps: range.clone(),
+        };
+        let mut devices = Vec::new();
+        for step in &self.steps[range] {
+            match *step {
+                Step::Make(id, kind) | Step::Init(id, kind) => {
+                    stretch.made.push(id);
+                    if kind == Kind::Device {
+                        devices.push(id);
+                    }
+                }
+                Step::Region { region, .. } => stretch.made.push(region),
+                Step::Unparent(id) | Step::Drop(id)
+                    if devices.contains(&id) && !stretch.unplugged.contains(&id) =>
+                {
+                    stretch.unplugged.push(id);
+                }
+                _ => {}
+            }
+        }
+        stretch
     }
 
     /// How many address spaces, mappings and transfers its steps name.

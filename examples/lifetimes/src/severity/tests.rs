@@ -1,6 +1,8 @@
 //! What a loop leaves is what a cycle leaves, as often.
 
-use super::{CYCLES, Hand, Sizes, bytes, course, grouped, hand, left, loops, span};
+use super::{
+    CYCLES, Events, Hand, Sizes, bytes, course, grouped, hand, in_words, left, loops, span, unplugs,
+};
 use crate::policy::Policy;
 use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::play;
@@ -108,4 +110,53 @@ fn how_long_until_the_unplug_event() {
     assert_eq!(ours("1a"), "at once");
     assert_eq!(ours("2b"), "after 1 grace period");
     assert_eq!(ours("12b"), "after 1 more step and 1 grace period");
+}
+
+/// Each cycle has its own unplug event: one, or none where it leaks. Two in one and none in the other would be as many.
+#[test]
+fn each_cycle_has_one_unplug_event_or_none() {
+    for (row, devices) in [("C4", ["D1", "D2"]), ("C9", ["CPU0", "CPU1"])] {
+        let known = DEMONSTRATIONS.iter().find(|known| known.row == row);
+        let scenario = known.unwrap();
+        for policy in Policy::ALL {
+            let report = play(scenario, policy.rules());
+            let cycles = unplugs(scenario, policy.rules());
+            let each = u32::from(report.leaked.is_empty());
+            for (device, cycle) in devices.iter().zip(&cycles) {
+                assert_eq!(cycle.events, [(*device, each)], "{row}, {policy:?}");
+                let is_good = report.verdict.is_good();
+                assert_eq!(cycle.span.is_some(), is_good, "{row}, {policy:?}");
+            }
+            assert_eq!(cycles.len(), 2, "{row}");
+        }
+        let ours = unplugs(scenario, Policy::Withdrawal.rules());
+        assert_eq!(
+            in_words(&ours),
+            "in each of 2 cycles one, after 1 grace period",
+            "{row}: from its own unplug on"
+        );
+    }
+}
+
+#[test]
+fn cycles_that_differ_are_told_one_by_one() {
+    let scenario = DEMONSTRATIONS.iter().find(|known| known.row == "C4");
+    let mut cycles = unplugs(scenario.unwrap(), Policy::Withdrawal.rules());
+    cycles[0].events[0].1 = 2;
+    cycles[1].span = None;
+    assert_eq!(
+        in_words(&cycles),
+        "in cycle 1 2, after 1 grace period, in cycle 2 none"
+    );
+    let mut events = None;
+    Events::add(&mut events, [1]);
+    assert!(events.unwrap().are_right());
+    Events::add(&mut events, []);
+    Events::add(&mut events, [2, 0]);
+    let events = events.unwrap();
+    assert!(!events.are_right());
+    assert_eq!(
+        events.to_string(),
+        "0 to 2 from each of 3 devices in 2 cycles"
+    );
 }

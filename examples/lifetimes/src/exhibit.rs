@@ -1,0 +1,136 @@
+//! What some scenarios have to show beside their steps: what is measured, listed or drawn, and all of it as text.
+//!
+//! The page has the same with its pictures; here is which scenario shows what, and what a terminal gets.
+
+use crate::product::{self, album, devices, latency};
+use crate::scenario::Scenario;
+use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
+use crate::timeline;
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// What a scenario shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhibit {
+    /// What a loop of it leaves under each policy and on the crates.
+    Severity,
+    /// The bundled devices, and what the withdrawal does for each.
+    Devices,
+    /// How long the answer to an unmap takes.
+    Unmaps,
+    /// The crates' reference graph after each step.
+    Stages,
+    /// What happens in which order, under each policy.
+    Timeline,
+}
+
+/// What a scenario shows, by its number.
+pub fn of(row: &str) -> Option<Exhibit> {
+    match row {
+        "C4" => Some(Exhibit::Severity),
+        "C12" => Some(Exhibit::Devices),
+        "C13" => Some(Exhibit::Unmaps),
+        "C14" => Some(Exhibit::Stages),
+        "C17" => Some(Exhibit::Timeline),
+        _ => None,
+    }
+}
+
+/// How often what is measured is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How many cycles a loop has.
+    pub cycles: u32,
+    /// How often each kind of unmap is measured.
+    pub unmaps: usize,
+}
+
+/// What a scenario shows, as text: who can bring its leak about and when its unplug event comes, where it leaks under some policy; and its exhibit, where it
+/// has one.
+///
+/// ```
+/// use holdfast_lifetimes::exhibit::{self, Times};
+/// use holdfast_lifetimes::scenario::demonstrations::DEMONSTRATIONS;
+///
+/// let late_detach = DEMONSTRATIONS.iter().find(|known| known.row == "C17").unwrap();
+/// let text = exhibit::text(late_detach, Times { cycles: 1, unmaps: 1 })?;
+/// assert!(text.contains("M is not in C any more: nothing to do"), "{text}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// A bundled device that cannot be made, plugged or mapped.
+pub fn text(scenario: &Scenario, times: Times) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    let sizes = Sizes::default();
+    let cycles = match of(scenario.row) {
+        Some(Exhibit::Severity) => times.cycles,
+        _ => 1,
+    };
+    for one in severity::loops([scenario], cycles, &sizes, |_, _| ()) {
+        text += &match of(scenario.row) {
+            Some(Exhibit::Severity) => {
+                let real = product::severity::course(scenario, cycles);
+                severity::text(&one, Some(&real)) + &left(&one, &real, &sizes)
+            }
+            _ => severity::text(&one, None),
+        };
+    }
+    text += &match of(scenario.row) {
+        None | Some(Exhibit::Severity) => String::new(),
+        Some(Exhibit::Devices) => devices::text(&devices::all()?),
+        Some(Exhibit::Unmaps) => latency::text(&latency::unmaps(times.unmaps)),
+        Some(Exhibit::Stages) => stages(scenario),
+        Some(Exhibit::Timeline) => timelines(scenario),
+    };
+    Ok(text)
+}
+
+/// What the loop leaves in each column.
+fn left(one: &Loop, real: &Course, sizes: &Sizes) -> String {
+    let mut text = format!("left by the loop, with {}:\n", sizes.sentence());
+    for course in one.courses.iter().chain([real]) {
+        let Some(last) = course.points.last() else {
+            continue;
+        };
+        let _ = writeln!(
+            text,
+            "  {:<10} {:>7} objects, {:>8}, after {} cycles{}",
+            course.name,
+            grouped(last.objects),
+            bytes(last.bytes),
+            grouped(last.cycle.into()),
+            if course.is_aborted { ": it aborts" } else { "" }
+        );
+    }
+    text
+}
+
+fn stages(scenario: &Scenario) -> String {
+    let mut text = String::from("the crates’ reference graph at each stage:\n");
+    for (number, stage) in (1..).zip(album::stages(scenario)) {
+        let _ = writeln!(text, "  {number}. after “{}”", stage.step);
+        for edge in &stage.edges {
+            let _ = writeln!(text, "       {edge}");
+        }
+        for line in stage.said.iter().flat_map(|said| said.lines()) {
+            let _ = writeln!(text, "     the ledger: {line}");
+        }
+    }
+    text
+}
+
+fn timelines(scenario: &Scenario) -> String {
+    let mut text = String::from("who did what when:\n");
+    for (names, moments) in timeline::under_every_policy(scenario) {
+        let _ = writeln!(text, "  {}", names.join(", "));
+        for moment in moments {
+            let _ = writeln!(text, "    {}", moment.step);
+            for what in &moment.happened {
+                let _ = writeln!(text, "      {what}");
+            }
+        }
+    }
+    text
+}
