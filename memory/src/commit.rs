@@ -145,20 +145,20 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
             old: &old,
             new: &new,
         };
-        for (range, leaf) in &difference.removed {
+        for leaf in &difference.removed {
             for entry in listeners.iter().rev() {
-                entry.call(space, Call::Del(&cx, range, leaf));
+                entry.call(space, Call::Del(&cx, leaf.range(), leaf));
             }
         }
-        let mut added = difference.added.iter().map(|(range, _)| *range).peekable();
+        let mut added = difference.added.iter().map(Leaf::range).peekable();
         if listeners.iter().any(|l| l.wants_unchanged) {
             for (range, leaf) in new.ranges() {
-                let is_new = added.next_if_eq(&range).is_some();
+                let is_new = added.next_if_eq(&&range).is_some();
                 tell(space, &listeners, &cx, &range, leaf, is_new);
             }
         } else {
-            for (range, leaf) in &difference.added {
-                tell(space, &listeners, &cx, range, leaf, true);
+            for leaf in &difference.added {
+                tell(space, &listeners, &cx, leaf.range(), leaf, true);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`FlatRange`] is one range; [`render_full`] is the renderer one can check by reading
 //! it, slow, and the yardstick of the other; [`FlatView`] is a view in a persistent map, each range with
-//! a value of its user's; [`FlatView::update`] renders only what is damaged and keeps the rest;
+//! a [value](RangeValue) of its user's; [`FlatView::update`] renders only what is damaged and keeps the rest;
 //! [`Views`] does that for all the address spaces of a [`Topology`](crate::topology::Topology) and lets
 //! those with the same view root share one view.
 //!
@@ -28,7 +28,7 @@ mod views;
 pub use full::render_full;
 pub use range::FlatRange;
 pub use update::{Difference, Ranges};
-pub use view::FlatView;
+pub use view::{FlatView, RangeValue};
 pub use views::{SpaceChange, Views};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 // ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
 
 use crate::access::{AccessRules, ByteOrder};
-use crate::flat::FlatRange;
+use crate::flat::{FlatRange, RangeValue};
 use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
 use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
@@ -26,6 +26,17 @@ pub struct Leaf {
     /// The bytes at the begin of the range, as far as they may be reached without a callback; writable where writes go to them, too.
     direct: Option<HostMemory>,
     inner: Arc<LeafInner>,
+}
+
+const _: () = assert!(
+    size_of::<Leaf>() == 32,
+    "sixteen of them, each with its span, are a block of memory that allocators have at hand"
+);
+
+impl RangeValue for Leaf {
+    fn range(&self) -> &FlatRange {
+        &self.inner.range
+    }
 }
 
 struct LeafInner {

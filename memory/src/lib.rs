@@ -26,6 +26,7 @@ mod commit;
 mod listener;
 mod region;
 mod state;
+mod sync;
 mod transaction;
 
 mod dispatch;

@@ -5,8 +5,8 @@
 //! old view notice nothing. A lookup searches one node a level, two or three levels for some thousand
 //! ranges, and counts no references.
 
+mod counted;
 mod diff;
-mod in_place;
 mod iter;
 mod keys;
 mod node;

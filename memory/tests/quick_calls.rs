@@ -51,11 +51,11 @@ fn board(endian: Endian) -> Board {
         .unwrap();
     let space = AddressSpace::open(machine.root(), "memory", &regs).unwrap();
     Board {
-        machine: machine,
+        machine,
         owner,
         space,
         own,
-        regs: regs,
+        regs,
     }
 }
 

@@ -178,7 +178,7 @@ fn legal(plain: &Plain, op: &Op, regions: &[Region]) -> bool {
 
 struct Machine {
     topology: Topology,
-    views: Views<u64>,
+    views: Views<(FlatRange, u64)>,
     keys: Vec<RegionKey>,
     plain: Plain,
     roots: BTreeMap<u64, usize>,
@@ -252,7 +252,7 @@ impl Machine {
     fn commit(&mut self, counts: bool) -> Result<(), TestCaseError> {
         let pending = self.topology.take_pending();
         prop_assert_eq!(pending.notified(), counts);
-        let old: BTreeMap<u64, FlatView<u64>> = (0..3)
+        let old: BTreeMap<u64, FlatView<(FlatRange, u64)>> = (0..3)
             .map(|space| {
                 (
                     space,
@@ -267,7 +267,7 @@ impl Machine {
         let changes = self.views.commit(&self.topology, pending, |range| {
             made.push(*range);
             self.made += 1;
-            self.made
+            (*range, self.made)
         });
         for range in &made {
             let added = changes.iter().flat_map(|change| &change.difference.added);
@@ -296,11 +296,13 @@ impl Machine {
             let difference = change
                 .map(|change| change.difference.clone())
                 .unwrap_or_default();
-            let missing = |one: &FlatView<u64>, other: &FlatView<u64>| -> Vec<(FlatRange, u64)> {
+            let missing = |one: &FlatView<(FlatRange, u64)>,
+                           other: &FlatView<(FlatRange, u64)>|
+             -> Vec<(FlatRange, u64)> {
                 let other: Vec<_> = other.iter().map(|(range, _)| range).collect();
                 one.iter()
                     .filter(|(range, _)| !other.contains(range))
-                    .map(|(range, &v)| (range, v))
+                    .map(|(_, &value)| value)
                     .collect()
             };
             prop_assert_eq!(
@@ -322,7 +324,11 @@ impl Machine {
     }
 
     /// That a space's view is what the others make of it, and is shared with whom it should.
-    fn check_view(&self, space: u64, new: &FlatView<u64>) -> Result<(), TestCaseError> {
+    fn check_view(
+        &self,
+        space: u64,
+        new: &FlatView<(FlatRange, u64)>,
+    ) -> Result<(), TestCaseError> {
         let Some(&root) = self.roots.get(&space) else {
             return Ok(());
         };

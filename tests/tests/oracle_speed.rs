@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memory::addr::{Offset, Size};
-use memory::flat::{FlatView, Views};
+use memory::flat::{FlatRange, FlatView, Views};
 use memory::topology::{Damage, Priority, RegionKey, RegionSpec, SpaceKey, Topology};
 
 const PAGE: u64 = 0x1000;
@@ -14,7 +14,7 @@ const SPACE: SpaceKey = SpaceKey(0);
 /// A container with `siblings` I/O pages, every other page, and the space rooted at it.
 struct Bus {
     topology: Topology,
-    views: Views<Arc<u64>>,
+    views: Views<(FlatRange, Arc<u64>)>,
     root: RegionKey,
 }
 
@@ -45,13 +45,12 @@ impl Bus {
 
     fn commit(&mut self) {
         let pending = self.topology.take_pending();
-        black_box(
-            self.views
-                .commit(&self.topology, pending, |range| Arc::new(range.offset.0)),
-        );
+        black_box(self.views.commit(&self.topology, pending, |range| {
+            (*range, Arc::new(range.offset.0))
+        }));
     }
 
-    fn view(&self) -> &FlatView<Arc<u64>> {
+    fn view(&self) -> &FlatView<(FlatRange, Arc<u64>)> {
         self.views.view(SPACE).unwrap()
     }
 }
@@ -61,7 +60,7 @@ fn best(runs: usize, mut run: impl FnMut() -> Duration) -> Duration {
     (0..runs).map(|_| run()).min().unwrap()
 }
 
-fn lookup(view: &FlatView<Arc<u64>>, addresses: &[u64]) -> f64 {
+fn lookup(view: &FlatView<(FlatRange, Arc<u64>)>, addresses: &[u64]) -> f64 {
     let time = best(20, || {
         let start = Instant::now();
         let mut found = 0;
@@ -153,7 +152,7 @@ fn whole_views() {
     let start = Instant::now();
     let (view, _) =
         FlatView::empty().update(&bus.topology, Some(bus.root), &mut Damage::all(), |range| {
-            Arc::new(range.offset.0)
+            (*range, Arc::new(range.offset.0))
         });
     println!(
         "65536 ranges, first view of a space: {:.2?}",

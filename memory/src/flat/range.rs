@@ -65,28 +65,8 @@ impl FlatRange {
         }
     }
 
-    pub(super) fn flags(&self) -> Flags {
-        let bits = [self.readonly, self.romd, self.nonvolatile, self.unmergeable];
-        Flags((0..).zip(bits).map(|(bit, set)| u8::from(set) << bit).sum())
-    }
-}
-
-/// The flags of a range in one byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u8);
-
-impl Flags {
-    pub(super) fn onto(self, span: Span, region: RegionKey, offset: Offset) -> FlatRange {
-        let bit = |bit: u8| self.0 >> bit & 1 == 1;
-        FlatRange {
-            span,
-            region,
-            offset,
-            readonly: bit(0),
-            romd: bit(1),
-            nonvolatile: bit(2),
-            unmergeable: bit(3),
-        }
+    fn flags(&self) -> [bool; 4] {
+        [self.readonly, self.romd, self.nonvolatile, self.unmergeable]
     }
 }
 

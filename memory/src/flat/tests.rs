@@ -64,11 +64,11 @@ fn the_documented_example() {
         };
         assert_eq!(shown(&view), expected);
         let (incremental, _) =
-            FlatView::empty().update(&topology, Some(a), &mut Damage::all(), |_| ());
+            FlatView::empty().update(&topology, Some(a), &mut Damage::all(), |range| *range);
         assert_eq!(
             incremental
                 .iter()
-                .map(|(range, ())| range)
+                .map(|(range, _)| range)
                 .collect::<Vec<_>>(),
             view
         );
@@ -110,17 +110,17 @@ fn an_unmergeable_range_comes_back_whole() {
     topology.attach_root(SpaceKey(0), root).unwrap();
     let mut views = Views::new();
     let pending = topology.take_pending();
-    views.commit(&topology, pending, |_| ());
+    views.commit(&topology, pending, |range| *range);
     assert_eq!(views.view(SpaceKey(0)).unwrap().len(), 3);
     topology.del_subregion(root, hole).unwrap();
     let pending = topology.take_pending();
-    let changes = views.commit(&topology, pending, |_| ());
+    let changes = views.commit(&topology, pending, |range| *range);
     assert_eq!(changes[0].difference.removed.len(), 3);
     assert_eq!(changes[0].difference.added.len(), 1);
     let view = views.view(SpaceKey(0)).unwrap();
     assert_eq!(
         view.iter()
-            .map(|(range, ())| (range.span.size(), range.region))
+            .map(|(range, _)| (range.span.size(), range.region))
             .collect::<Vec<_>>(),
         [(Size::new(0x10), ram)]
     );
@@ -143,9 +143,9 @@ fn values_stay_with_ranges_that_stay() {
     let mut views = Views::new();
     let mut made = 0;
     let pending = topology.take_pending();
-    let mut value = |_: &FlatRange| {
+    let mut value = |range: &FlatRange| {
         made += 1;
-        made
+        (*range, made)
     };
     views.commit(&topology, pending, &mut value);
     let before: Vec<_> = views
@@ -214,9 +214,12 @@ fn bus_masters_share_one_view() {
         .collect();
     let mut views = Views::new();
     let mut made = 0;
-    let mut commit = |topology: &mut Topology, views: &mut Views<()>| {
+    let mut commit = |topology: &mut Topology, views: &mut Views<FlatRange>| {
         let pending = topology.take_pending();
-        let changes = views.commit(topology, pending, |_| made += 1);
+        let changes = views.commit(topology, pending, |range| {
+            made += 1;
+            *range
+        });
         (changes, made)
     };
     assert_eq!(commit(&mut topology, &mut views).1, 2);
@@ -232,7 +235,7 @@ fn bus_masters_share_one_view() {
             .iter()
             .all(|change| change.difference.added.len() == 2)
     );
-    let is_shared = |views: &Views<()>, space| {
+    let is_shared = |views: &Views<FlatRange>, space| {
         views
             .view(SpaceKey(space))
             .unwrap()
@@ -310,7 +313,7 @@ fn sharing_follows_what_nobody_sees() {
     let mut views = Views::new();
     let mut commit = |topology: &mut Topology| {
         let pending = topology.take_pending();
-        views.commit(topology, pending, |_| ());
+        views.commit(topology, pending, |range| *range);
         let view = |space| views.view(SpaceKey(space)).cloned();
         let first = view(0).unwrap();
         let shared: Vec<bool> = (1..)
@@ -377,16 +380,16 @@ fn joining_a_view_tells_of_ranges_that_merge_at_the_edge() {
     topology.attach_root(SpaceKey(1), own).unwrap();
     let mut views = Views::new();
     let pending = topology.take_pending();
-    views.commit(&topology, pending, |_| ());
+    views.commit(&topology, pending, |range| *range);
     for cover in covers {
         topology.del_subregion(own, cover).unwrap();
     }
     let pending = topology.take_pending();
-    let changes = views.commit(&topology, pending, |_| ());
+    let changes = views.commit(&topology, pending, |range| *range);
     assert_eq!(changes.len(), 1);
-    let ends = |list: &[(FlatRange, ())]| -> Vec<(u64, u64)> {
+    let ends = |list: &[FlatRange]| -> Vec<(u64, u64)> {
         list.iter()
-            .map(|(range, ())| (range.span.first(), range.span.last()))
+            .map(|range| (range.span.first(), range.span.last()))
             .collect()
     };
     let gone = [
@@ -421,7 +424,7 @@ fn windows_side_by_side_merge_unless_forbidden() {
                 0,
             );
             let pending = topology.take_pending();
-            views.commit(&topology, pending, |_| ());
+            views.commit(&topology, pending, |range| *range);
         }
         let ranges = if unmergeable { 2 } else { 1 };
         assert_eq!(render_full(&topology, Some(root)).len(), ranges);
@@ -457,10 +460,11 @@ fn a_deep_stack_of_hidden_regions_is_not_entered() {
     let page = add(&mut topology, root, RegionSpec::io(Size::new(0x1000)), 0, 1);
     let start = std::time::Instant::now();
     for _ in 0..1000 {
-        let (view, _) = FlatView::empty().update(&topology, Some(root), &mut Damage::all(), |_| ());
+        let (view, _) =
+            FlatView::empty().update(&topology, Some(root), &mut Damage::all(), |range| *range);
         assert_eq!(
             view.iter()
-                .map(|(range, ())| range.region)
+                .map(|(range, _)| range.region)
                 .collect::<Vec<_>>(),
             [page]
         );

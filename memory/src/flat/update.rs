@@ -7,7 +7,7 @@
 //! reverse: a window grows over every unmergeable range that it cuts or touches.
 
 use super::render::Renderer;
-use super::view::Entry;
+use super::view::RangeValue;
 use super::{FlatRange, FlatView};
 use crate::addr::Span;
 use crate::span_map::Entries;
@@ -17,14 +17,14 @@ use smallvec::SmallVec;
 /// Which ranges of a view went and came. Ranges equal in all fields before and after are in neither.
 #[derive(Clone, Debug)]
 pub struct Difference<V> {
-    /// Ranges of the old view that the new one has not, ascending, with their values.
+    /// Ranges of the old view that the new one has not, ascending.
     pub removed: Ranges<V>,
-    /// Ranges of the new view that the old one had not, ascending, with their values.
+    /// Ranges of the new view that the old one had not, ascending.
     pub added: Ranges<V>,
 }
 
-/// Ranges with their values; a single one, as most often, needs no block of memory.
-pub type Ranges<V> = SmallVec<[(FlatRange, V); 1]>;
+/// The values of ranges, which know them; a single one, as most often, needs no block of memory.
+pub type Ranges<V> = SmallVec<[V; 1]>;
 
 impl<V> Default for Difference<V> {
     fn default() -> Self {
@@ -42,7 +42,7 @@ impl<V> Difference<V> {
     }
 }
 
-impl<V: Clone> FlatView<V> {
+impl<V: RangeValue> FlatView<V> {
     /// The view after a change: what `root` shows now, given that this view is what it showed before and
     /// that nothing changed outside `damage`. `value` makes the value of each range that is new; ranges
     /// that stay keep theirs.
@@ -80,8 +80,8 @@ impl<V: Clone> FlatView<V> {
                 }
             }
             old.clear();
-            for entry in self.map.range(group.hull()) {
-                old.push(entry);
+            for (_, value) in self.map.range(group.hull()) {
+                old.push(value);
             }
             if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
                 view.map = view.map.spliced(span, entries);
@@ -255,7 +255,7 @@ impl Near {
 }
 
 /// Appends the ranges of `one` near a damaged span that `other` has not, each once.
-fn missing<V: Clone>(
+fn missing<V: RangeValue>(
     one: &FlatView<V>,
     other: &FlatView<V>,
     near: Span,
@@ -271,23 +271,23 @@ fn missing<V: Clone>(
             .range_at(range.span.first())
             .is_none_or(|(other, _)| other != range)
         {
-            found.push((range, value.clone()));
+            found.push(value.clone());
         }
     }
 }
 
 /// A part of a map, and what is to be there instead.
-type Splice<V> = (Span, Entries<Entry<V>>);
+type Splice<V> = (Span, Entries<V>);
 
 /// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
 /// `None` where they are equal.
-fn compare<V: Clone>(
-    old: &[(Span, &Entry<V>)],
+fn compare<V: RangeValue>(
+    old: &[&V],
     new: &[FlatRange],
     difference: &mut Difference<V>,
     value: &mut impl FnMut(&FlatRange) -> V,
 ) -> Option<Splice<V>> {
-    let same = |(old, new): &(&(Span, &Entry<V>), &FlatRange)| old.1.range(old.0) == **new;
+    let same = |(old, new): &(&&V, &FlatRange)| old.range() == *new;
     let begin = old.iter().zip(new).take_while(same).count();
     let (old, new) = (&old[begin..], &new[begin..]);
     let end = old
@@ -299,36 +299,29 @@ fn compare<V: Clone>(
     let (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
     let spans = old
         .iter()
-        .map(|&(span, _)| span)
+        .map(|old| old.range().span)
         .chain(new.iter().map(|range| range.span));
     let span = spans.reduce(Span::hull)?;
 
     let mut entries = Entries::with_capacity(new.len());
-    let mut olds = old
-        .iter()
-        .map(|&(span, entry)| (entry.range(span), entry))
-        .peekable();
+    let mut olds = old.iter().copied().peekable();
     for range in new {
-        while let Some((gone, entry)) =
-            olds.next_if(|(gone, _)| gone.span.first() < range.span.first())
-        {
-            difference.removed.push((gone, entry.value.clone()));
+        let first = range.span.first();
+        while let Some(gone) = olds.next_if(|gone| gone.range().span.first() < first) {
+            difference.removed.push(gone.clone());
         }
-        if let Some((_, entry)) = olds.next_if(|(stays, _)| stays == range) {
-            entries.push((range.span, entry.clone()));
+        if let Some(stays) = olds.next_if(|stays| stays.range() == range) {
+            entries.push((range.span, stays.clone()));
             continue;
         }
-        if let Some((gone, entry)) =
-            olds.next_if(|(gone, _)| gone.span.first() == range.span.first())
-        {
-            difference.removed.push((gone, entry.value.clone()));
+        if let Some(gone) = olds.next_if(|gone| gone.range().span.first() == first) {
+            difference.removed.push(gone.clone());
         }
         let value = value(range);
-        difference.added.push((*range, value.clone()));
-        entries.push((range.span, Entry::new(range, value)));
+        debug_assert_eq!(value.range(), range, "a value is of its range");
+        difference.added.push(value.clone());
+        entries.push((range.span, value));
     }
-    for (gone, entry) in olds {
-        difference.removed.push((gone, entry.value.clone()));
-    }
+    difference.removed.extend(olds.cloned());
     Some((span, entries))
 }

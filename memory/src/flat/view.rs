@@ -3,18 +3,27 @@
 use std::fmt;
 
 use super::FlatRange;
-use super::range::Flags;
-use crate::addr::{Offset, Span};
+use crate::addr::Span;
 use crate::span_map::{self, SpanMap};
-use crate::topology::RegionKey;
 
-/// What a range is besides its span.
-#[derive(Clone, Debug)]
-pub(super) struct Entry<V> {
-    region: RegionKey,
-    offset: Offset,
-    flags: Flags,
-    pub(super) value: V,
+/// What goes with a range of a view: it is made for one range, and knows it, so that the view's nodes need not.
+///
+/// A range is one, and so is a pair of a range and anything.
+pub trait RangeValue: Clone {
+    /// The range that it was made for.
+    fn range(&self) -> &FlatRange;
+}
+
+impl RangeValue for FlatRange {
+    fn range(&self) -> &FlatRange {
+        self
+    }
+}
+
+impl<T: Clone> RangeValue for (FlatRange, T) {
+    fn range(&self) -> &FlatRange {
+        &self.0
+    }
 }
 
 /// A rendered view. It never changes: [`update`](Self::update) gives a new one that shares what stayed.
@@ -30,13 +39,13 @@ pub(super) struct Entry<V> {
 /// let mut topology = Topology::new();
 /// let ram = topology.insert(RegionSpec::ram(Size::new(0x1000)))?;
 /// let empty = FlatView::empty();
-/// let (view, difference) = empty.update(&topology, Some(ram), &mut Damage::all(), |_| "my value");
-/// assert_eq!(view.get(0xfff).map(|(span, value)| (span.first(), *value)), Some((0, "my value")));
+/// let (view, difference) = empty.update(&topology, Some(ram), &mut Damage::all(), |range| (*range, "my value"));
+/// assert_eq!(view.get(0xfff).map(|(span, value)| (span.first(), value.1)), Some((0, "my value")));
 /// assert_eq!(difference.added.len(), 1);
 /// # Ok::<(), memory::topology::TopologyError>(())
 /// ```
 pub struct FlatView<V> {
-    pub(super) map: SpanMap<Entry<V>>,
+    pub(super) map: SpanMap<V>,
 }
 
 impl<V> Clone for FlatView<V> {
@@ -55,22 +64,8 @@ impl<V> Default for FlatView<V> {
 
 impl<V: fmt::Debug> fmt::Debug for FlatView<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl<V> Entry<V> {
-    pub(super) fn new(range: &FlatRange, value: V) -> Self {
-        Self {
-            region: range.region,
-            offset: range.offset,
-            flags: range.flags(),
-            value,
-        }
-    }
-
-    pub(super) fn range(&self, span: Span) -> FlatRange {
-        self.flags.onto(span, self.region, self.offset)
+        let values = self.map.iter().map(|(_, value)| value);
+        f.debug_list().entries(values).finish()
     }
 }
 
@@ -96,22 +91,28 @@ impl<V> FlatView<V> {
     #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
     #[inline(always)]
     pub fn get(&self, addr: u64) -> Option<(Span, &V)> {
-        let (span, entry) = self.map.find(addr)?;
-        Some((*span, &entry.value))
+        let (span, value) = self.map.find(addr)?;
+        Some((*span, value))
     }
 
     /// The one range that `addr` can be in, and its value, where it is found at once; see `SpanMap::near_at_once`.
     #[expect(clippy::inline_always, reason = "see `SpanMap::find`")]
     #[inline(always)]
     pub(crate) fn near_at_once(&self, addr: u64) -> Option<(&Span, &V)> {
-        let (span, entry) = self.map.near_at_once(addr)?;
-        Some((span, &entry.value))
+        let (span, value) = self.map.near_at_once(addr)?;
+        Some((span, value))
     }
 
+    /// Whether the two are one view, not only equal. Cheap.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.map.is_same(&other.map)
+    }
+}
+
+impl<V: RangeValue> FlatView<V> {
     /// The range at `addr`, and its value.
     pub fn range_at(&self, addr: u64) -> Option<(FlatRange, &V)> {
-        let (span, entry) = self.map.get(addr)?;
-        Some((entry.range(span), &entry.value))
+        self.map.find(addr).map(|(_, value)| ranged(value))
     }
 
     /// The ranges and their values, ascending.
@@ -126,18 +127,15 @@ impl<V> FlatView<V> {
 
     /// The first range that begins behind `addr`, if any.
     pub fn after(&self, addr: u64) -> Option<(FlatRange, &V)> {
-        self.map
-            .after(addr)
-            .map(|(span, entry)| (entry.range(span), &entry.value))
-    }
-
-    /// Whether the two are one view, not only equal. Cheap.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.map.is_same(&other.map)
+        self.map.after(addr).map(|(_, value)| ranged(value))
     }
 }
 
-impl<'a, V> IntoIterator for &'a FlatView<V> {
+fn ranged<V: RangeValue>(value: &V) -> (FlatRange, &V) {
+    (*value.range(), value)
+}
+
+impl<'a, V: RangeValue> IntoIterator for &'a FlatView<V> {
     type Item = (FlatRange, &'a V);
     type IntoIter = Iter<'a, V>;
 
@@ -147,14 +145,12 @@ impl<'a, V> IntoIterator for &'a FlatView<V> {
 }
 
 /// Ranges and their values, ascending. Made by [`FlatView::iter`] and [`FlatView::range`].
-pub struct Iter<'a, V>(span_map::Iter<'a, Entry<V>>);
+pub struct Iter<'a, V>(span_map::Iter<'a, V>);
 
-impl<'a, V> Iterator for Iter<'a, V> {
+impl<'a, V: RangeValue> Iterator for Iter<'a, V> {
     type Item = (FlatRange, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0
-            .next()
-            .map(|(span, entry)| (entry.range(span), &entry.value))
+        self.0.next().map(|(_, value)| ranged(value))
     }
 }

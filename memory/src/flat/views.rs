@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::render::Renderer;
+use super::view::RangeValue;
 use super::{Difference, FlatRange, FlatView};
 use crate::topology::{Damage, Pending, RegionKey, SpaceKey, Topology};
 use smallvec::SmallVec;
@@ -26,7 +27,7 @@ use smallvec::SmallVec;
 ///
 /// let mut views = Views::new();
 /// let pending = topology.take_pending();
-/// let changes = views.commit(&topology, pending, |_range| ());
+/// let changes = views.commit(&topology, pending, |range| *range);
 /// assert_eq!(changes.len(), 2);
 /// assert!(changes[0].new.is_same(&changes[1].new));
 /// # Ok::<(), memory::topology::TopologyError>(())
@@ -87,7 +88,7 @@ impl<V> Views<V> {
     }
 }
 
-impl<V: Clone> Views<V> {
+impl<V: RangeValue> Views<V> {
     /// Brings the views up to date with `topology`, from which `pending` was taken just now. `value`
     /// makes the value of each range that is new in a view. Gives the spaces whose view is another now,
     /// also those attached (from a view that shows nothing) and detached (to one).

@@ -2,10 +2,9 @@
 
 use std::hint::black_box;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::Entries;
-use super::in_place::{Empty, make};
+use super::counted::{Counted, Empty};
 use super::keys::Keys;
 use crate::addr::Span;
 
@@ -15,8 +14,8 @@ pub(super) const LEAF: usize = 16;
 pub(super) const BRANCH: usize = 32;
 
 pub(super) enum Node<V> {
-    Leaf(Arc<Leaf<V>>),
-    Branch(Arc<Branch<V>>),
+    Leaf(Counted<Leaf<V>>),
+    Branch(Counted<Branch<V>>),
 }
 
 /// The keys are first, as their padding is to be.
@@ -40,8 +39,8 @@ pub(super) struct Branch<V> {
 impl<V> Clone for Node<V> {
     fn clone(&self) -> Self {
         match self {
-            Self::Leaf(leaf) => Self::Leaf(Arc::clone(leaf)),
-            Self::Branch(branch) => Self::Branch(Arc::clone(branch)),
+            Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
+            Self::Branch(branch) => Self::Branch(branch.clone()),
         }
     }
 }
@@ -56,8 +55,8 @@ impl<V> Empty for Leaf<V> {
 
 impl<V> Leaf<V> {
     /// A leaf of these entries, of which there are one to [`LEAF`].
-    pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Arc<Self> {
-        make(|leaf: &mut Self| {
+    pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Counted<Self> {
+        Counted::make(|leaf: &mut Self| {
             leaf.append(entries);
             leaf.keys.give_hints(leaf.len);
         })
@@ -115,8 +114,13 @@ impl<V> Leaf<V> {
 
 impl<V: Clone> Leaf<V> {
     /// The leaf with the entries from `begin` up to `end` replaced by these, of which none are left; at most [`LEAF`] in all.
-    pub(super) fn spliced(&self, begin: usize, end: usize, entries: &mut Entries<V>) -> Arc<Self> {
-        make(|leaf: &mut Self| {
+    pub(super) fn spliced(
+        &self,
+        begin: usize,
+        end: usize,
+        entries: &mut Entries<V>,
+    ) -> Counted<Self> {
+        Counted::make(|leaf: &mut Self| {
             leaf.copy(self, 0..begin);
             leaf.append(entries.drain(..));
             leaf.copy(self, end..self.len);
@@ -144,8 +148,8 @@ impl<V> Empty for Branch<V> {
 
 impl<V> Branch<V> {
     /// A branch over one to [`BRANCH`] nodes that are not empty, of one height, in order.
-    pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Arc<Self> {
-        make(|branch: &mut Self| {
+    pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Counted<Self> {
+        Counted::make(|branch: &mut Self| {
             for (slot, node) in branch.children.iter_mut().zip(nodes) {
                 branch.keys.put(branch.len, node.first());
                 branch.spans += node.spans();
@@ -157,10 +161,10 @@ impl<V> Branch<V> {
     }
 
     /// The branch with another node, of the same height and not empty, in the place of one child.
-    pub(super) fn with_child(&self, at: usize, node: Node<V>) -> Arc<Self> {
+    pub(super) fn with_child(&self, at: usize, node: Node<V>) -> Counted<Self> {
         let gone = self.child(at).map_or(0, Node::spans);
         self.fetch_counts();
-        make(|branch: &mut Self| {
+        Counted::make(|branch: &mut Self| {
             branch.len = self.len;
             branch.spans = self.spans - gone + node.spans();
             branch.keys.clone_from(&self.keys);
@@ -228,8 +232,8 @@ impl<V> Node<V> {
     /// How many pointers there are to the node.
     fn count(&self) -> usize {
         match self {
-            Self::Leaf(leaf) => Arc::strong_count(leaf),
-            Self::Branch(branch) => Arc::strong_count(branch),
+            Self::Leaf(leaf) => leaf.count(),
+            Self::Branch(branch) => branch.count(),
         }
     }
 
@@ -243,8 +247,8 @@ impl<V> Node<V> {
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Leaf(one), Self::Leaf(other)) => Arc::ptr_eq(one, other),
-            (Self::Branch(one), Self::Branch(other)) => Arc::ptr_eq(one, other),
+            (Self::Leaf(one), Self::Leaf(other)) => one.is_same(other),
+            (Self::Branch(one), Self::Branch(other)) => one.is_same(other),
             _ => false,
         }
     }

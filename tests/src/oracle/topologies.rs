@@ -15,7 +15,7 @@ const SPACE: SpaceKey = SpaceKey(0);
 #[derive(Debug)]
 pub struct Topologies {
     topology: Topology,
-    views: Views<()>,
+    views: Views<FlatRange>,
     keys: Vec<RegionKey>,
     ids: BTreeMap<RegionKey, usize>,
     root: Option<RegionKey>,
@@ -119,7 +119,7 @@ impl Topologies {
     fn commit(&mut self) -> Commit {
         let pending = self.topology.take_pending();
         let notified = pending.notified();
-        let changes = self.views.commit(&self.topology, pending, |_| ());
+        let changes = self.views.commit(&self.topology, pending, |range| *range);
         let events = if notified {
             self.events(changes.first())
         } else {
@@ -129,25 +129,25 @@ impl Topologies {
     }
 
     /// What a listener is told that wants unchanged ranges too.
-    fn events(&self, change: Option<&SpaceChange<()>>) -> Vec<Event> {
+    fn events(&self, change: Option<&SpaceChange<FlatRange>>) -> Vec<Event> {
         let difference = change.map(|change| &*change.difference);
         let removed = difference
             .into_iter()
             .flat_map(|difference| &difference.removed);
         let mut events: Vec<Event> = removed
-            .map(|(range, ())| self.event(EventKind::Del, range))
+            .map(|range| self.event(EventKind::Del, range))
             .collect();
         let mut added = difference
             .into_iter()
             .flat_map(|difference| &difference.added)
             .peekable();
         let view = self.views.view(SPACE);
-        for (range, ()) in view.into_iter().flat_map(flat::FlatView::iter) {
-            let new = added.next_if(|(added, ())| *added == range).is_some();
+        for (range, _) in view.into_iter().flat_map(flat::FlatView::iter) {
+            let new = added.next_if(|added| **added == range).is_some();
             events.push(self.event(if new { EventKind::Add } else { EventKind::Nop }, &range));
         }
         // What was reported as added but is not in the view must not go unseen.
-        events.extend(added.map(|(range, ())| self.event(EventKind::Add, range)));
+        events.extend(added.map(|range| self.event(EventKind::Add, range)));
         events
     }
 }
@@ -185,7 +185,7 @@ impl Engine for Topologies {
             .map_err(|error| error.to_string())?;
         self.root = Some(root);
         let pending = self.topology.take_pending();
-        let changes = self.views.commit(&self.topology, pending, |_| ());
+        let changes = self.views.commit(&self.topology, pending, |range| *range);
         Ok(self.events(changes.first()))
     }
 
@@ -201,7 +201,7 @@ impl Engine for Topologies {
         let view = self.views.view(SPACE);
         view.into_iter()
             .flat_map(flat::FlatView::iter)
-            .map(|(range, ())| self.range(&range))
+            .map(|(range, _)| self.range(&range))
             .collect()
     }
 
