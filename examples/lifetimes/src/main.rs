@@ -26,10 +26,11 @@ usage: holdfast-lifetimes [OPTIONS]
   --policy NAME    search under one policy only, by the head of its column
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
   --table          search nothing
-  --row NUMBER     one scenario: its steps, what each policy makes of it and why, and what the real crates do
+  --row NUMBER     one scenario: its steps, what each policy makes of it and why, what the real crates do, whose doing its leak is, when its
+                   unplug event comes, and what it measures, lists or draws (C4, C12, C13, C14, C17)
   --why            say of each word of the table how it came about
   --sequences N    how many generated sequences the crates and the model are compared in (20000)
-  --cycles N       how many cycles the loops of severity have (10000)
+  --cycles N       how many cycles the loops of severity have (10000), that of --row C4 as well
   --page DIR       write DIR/index.html, with everything on it
   --help           this text
 
