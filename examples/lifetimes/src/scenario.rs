@@ -4,6 +4,13 @@
 //! what its reviewers asked to see. Each is a function over a [`Script`], whose methods are steps. A scenario ends with the machine still
 //! up: grace periods pass, the executor and the collector run until they find nothing to do, and what the scenario [`Script::expect_gone`] is looked at.
 
+/// Scenarios: of each its number, its steps and what happens in it.
+macro_rules! scenarios {
+    ($($row:literal, $steps:expr, $title:literal;)*) => {
+        &[$(Scenario { row: $row, title: $title, steps: $steps }),*]
+    };
+}
+
 pub mod demonstrations;
 pub mod rows;
 mod script;

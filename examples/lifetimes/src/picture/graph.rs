@@ -87,6 +87,22 @@ pub struct Node {
     pub is_withdrawn: bool,
 }
 
+impl Node {
+    /// Somebody of whom nothing is known but who it is.
+    pub const fn new(who: Who, what: What, name: String) -> Self {
+        Self {
+            who,
+            what,
+            name,
+            count: None,
+            order: None,
+            is_left: false,
+            is_misused: false,
+            is_withdrawn: false,
+        }
+    }
+}
+
 /// A line from who holds or points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -147,18 +163,7 @@ impl Graph {
     }
 
     fn add_nodes(&mut self, state: &State, script: &Script, report: Option<&Report>) {
-        let mut add = |who, what, name: String| {
-            self.nodes.push(Node {
-                who,
-                what,
-                name,
-                count: None,
-                order: None,
-                is_left: false,
-                is_misused: false,
-                is_withdrawn: false,
-            });
-        };
+        let mut add = |who, what, name| self.nodes.push(Node::new(who, what, name));
         add(Who::Machine, What::Machine, "machine".into());
         for id in State::ids().filter(|id| state.object(*id).kind != Kind::Empty) {
             let object = state.object(id);

@@ -225,14 +225,8 @@ impl View<'_> {
             },
         };
         Node {
-            who,
-            what,
-            name,
-            count: None,
-            order: None,
-            is_left: false,
-            is_misused: false,
             is_withdrawn: matches!(node.kind, NodeKind::Withdrawn(_)),
+            ..Node::new(who, what, name)
         }
     }
 

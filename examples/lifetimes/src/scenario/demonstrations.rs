@@ -7,14 +7,8 @@ use crate::state::{Hook, Id};
 
 const ME: Id = Id::MACHINE;
 
-macro_rules! demonstrations {
-    ($($row:literal, $steps:expr, $title:literal;)*) => {
-        /// All demonstrations, in order. A number with a letter is a variant.
-        pub const DEMONSTRATIONS: &[Scenario] = &[$(Scenario { row: $row, title: $title, steps: $steps }),*];
-    };
-}
-
-demonstrations! {
+/// All demonstrations, in order. A number with a letter is a variant.
+pub const DEMONSTRATIONS: &[Scenario] = scenarios! {
     "C1", rows::space_opened_in_init, "leak-2-introspect: address space on own region, opened in init, dropped";
     "C2", rows::space_closed_in_finalize, "leak-2-unplug: realized, address space closed in the destructor only";
     "C2c", rows::space_closed_at_unrealize, "leak-2-unplug, control: closed at unrealize";
@@ -39,11 +33,10 @@ demonstrations! {
     "C16", detached_twice, "bisectable: a region is detached twice";
     "C17", rows::finalizer_detaches, "late-detach: a destructor that detaches its own region";
     "C18", gc_order, "gc-order: a destructor that needs its region, on a cycle";
-}
+};
 
 fn descriptor_at_own_bar(s: &mut Script, at: At) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.plugged("D");
     let bar = s.leaf("BAR", d);
     s.nest(bar, sys);
@@ -86,8 +79,7 @@ fn shared_memory(s: &mut Script) {
 }
 
 fn never_parented_after_grace(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.device("D");
     let m = s.leaf("M", d);
     s.nest(m, sys);
@@ -97,8 +89,7 @@ fn never_parented_after_grace(s: &mut Script) {
 }
 
 fn everything_at_once(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let p = s.plugged("P");
     let k = s.plugged_into("K", p);
     let c = s.container("C", p);
@@ -141,8 +132,7 @@ fn cpu_hotplug(s: &mut Script) {
 
 /// Which of the bundled devices are such is for the product to list; here is what each place of a region costs its owner.
 fn which_device(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let p = s.plugged("P");
     let k = s.plugged_into("K", p);
     let c = s.container("C", p);

@@ -5,52 +5,46 @@ use crate::state::{Hook, Id};
 
 const ME: Id = Id::MACHINE;
 
-macro_rules! rows {
-    ($($row:literal, $steps:ident: $title:literal;)*) => {
-        /// All rows, in the order of the table.
-        pub const ROWS: &[Scenario] = &[$(Scenario { row: $row, title: $title, steps: $steps }),*];
-    };
-}
-
-rows! {
-    "1a", own_container_introspected: "same-owner container, introspected and dropped";
-    "1b", own_container_unplugged: "same-owner container, plugged then unplugged";
-    "2a", space_on_a_plain_root: "address space on a plain root, closed at unrealize";
-    "2a'", space_closed_at_unrealize: "address space on an own container, closed at unrealize";
-    "2b", space_closed_in_finalize: "address space closed in instance_finalize, unplugged";
-    "2c", space_opened_in_init: "address space opened in instance_init, only introspected";
-    "3a", self_map_until_unrealize: "own memory mapped, unmapped at unrealize";
-    "3b", self_map_until_completion: "own memory mapped, unmapped by a completion after unplug";
-    "3c", self_map_until_finalize: "own memory mapped, unmapped in instance_finalize";
-    "4", peer_transfer: "unplug with another device's DMA outstanding";
-    "5", shown_alias: "alias to another owner, rendered during unplug";
-    "5b", hidden_alias: "alias hidden, target's owner unplugged, alias shown";
-    "6", nested_child: "child device's region in its parent's container";
-    "6'", nested_child_detached: "the same, the parent's unrealize detaches and unparents the child";
-    "6b", nested_space: "child device's address space on its parent's container, closed at the child's unrealize";
-    "7", plain_owner: "hostmem object owns the region, peer still maps it";
-    "7'", plain_owner_alone: "the same, the hostmem object does not unparent its region itself";
-    "7b", region_unparented: "region owned by the device, unparented while mapped";
-    "7c", owns_itself: "region owns itself";
-    "8", ownerless: "ownerless region embedded in a temporary object";
-    "9", unparented: "region unparented while mapped";
-    "9'", reparented: "region given another parent while mapped";
-    "10", finalizer_detaches: "instance_finalize detaches its own region";
-    "11", never_parented: "never parented, shown, hidden, dropped before the grace period";
-    "11'", left_shown: "never parented, shown, dropped while it is";
-    "12a", ring_until_unrealize: "two devices map each other, unmapped at unrealize";
-    "12b", ring_until_finalize: "two devices map each other, unmapped in instance_finalize";
-    "12c", space_on_a_peer: "a device's address space on another's container, the other unplugged first";
-    "13", left_in_foreign_container: "init puts its own region into a foreign container";
-    "14", listener_left: "a listener that refers to sections, gone before the unplug";
-    "14'", listener_stays: "an address space closed while such a listener is registered";
-    "15", panic_in_unrealize: "unrealize panics (returns early) before it unmaps";
-    "15'", panic_before_close: "the same with an address space on system memory: unrealize panics before it closes it";
-    "16", opened_when_withdrawn: "a handle kept over the unplug, an address space opened in its name";
-    "16'", shown_when_withdrawn: "a handle kept over the unplug, the region shown again";
-    "17", second_container: "a region nested into a second container";
-    "18", own_region_linked: "a strong link from a device to its own region";
-}
+/// All rows, in the order of the table.
+pub const ROWS: &[Scenario] = scenarios! {
+    "1a", own_container_introspected, "same-owner container, introspected and dropped";
+    "1b", own_container_unplugged, "same-owner container, plugged then unplugged";
+    "2a", space_on_a_plain_root, "address space on a plain root, closed at unrealize";
+    "2a'", space_closed_at_unrealize, "address space on an own container, closed at unrealize";
+    "2b", space_closed_in_finalize, "address space closed in instance_finalize, unplugged";
+    "2c", space_opened_in_init, "address space opened in instance_init, only introspected";
+    "3a", self_map_until_unrealize, "own memory mapped, unmapped at unrealize";
+    "3b", self_map_until_completion, "own memory mapped, unmapped by a completion after unplug";
+    "3c", self_map_until_finalize, "own memory mapped, unmapped in instance_finalize";
+    "4", peer_transfer, "unplug with another device's DMA outstanding";
+    "5", shown_alias, "alias to another owner, rendered during unplug";
+    "5b", hidden_alias, "alias hidden, target's owner unplugged, alias shown";
+    "6", nested_child, "child device's region in its parent's container";
+    "6'", nested_child_detached, "the same, the parent's unrealize detaches and unparents the child";
+    "6b", nested_space, "child device's address space on its parent's container, closed at the child's unrealize";
+    "7", plain_owner, "hostmem object owns the region, peer still maps it";
+    "7'", plain_owner_alone, "the same, the hostmem object does not unparent its region itself";
+    "7b", region_unparented, "region owned by the device, unparented while mapped";
+    "7c", owns_itself, "region owns itself";
+    "8", ownerless, "ownerless region embedded in a temporary object";
+    "9", unparented, "region unparented while mapped";
+    "9'", reparented, "region given another parent while mapped";
+    "10", finalizer_detaches, "instance_finalize detaches its own region";
+    "11", never_parented, "never parented, shown, hidden, dropped before the grace period";
+    "11'", left_shown, "never parented, shown, dropped while it is";
+    "12a", ring_until_unrealize, "two devices map each other, unmapped at unrealize";
+    "12b", ring_until_finalize, "two devices map each other, unmapped in instance_finalize";
+    "12c", space_on_a_peer, "a device's address space on another's container, the other unplugged first";
+    "13", left_in_foreign_container, "init puts its own region into a foreign container";
+    "14", listener_left, "a listener that refers to sections, gone before the unplug";
+    "14'", listener_stays, "an address space closed while such a listener is registered";
+    "15", panic_in_unrealize, "unrealize panics (returns early) before it unmaps";
+    "15'", panic_before_close, "the same with an address space on system memory: unrealize panics before it closes it";
+    "16", opened_when_withdrawn, "a handle kept over the unplug, an address space opened in its name";
+    "16'", shown_when_withdrawn, "a handle kept over the unplug, the region shown again";
+    "17", second_container, "a region nested into a second container";
+    "18", own_region_linked, "a strong link from a device to its own region";
+};
 
 pub(super) fn own_container_introspected(s: &mut Script) {
     let d = s.device("D");
@@ -61,8 +55,7 @@ pub(super) fn own_container_introspected(s: &mut Script) {
 }
 
 fn own_container_unplugged(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.plugged("D");
     let c = s.container("C", d);
     let m = s.leaf("M", d);
@@ -137,8 +130,7 @@ fn peer_transfer(s: &mut Script) {
 }
 
 fn shown_alias(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let a = s.plugged("A");
     let t = s.plugged("T");
     let target = s.leaf("t", t);
@@ -152,8 +144,7 @@ fn shown_alias(s: &mut Script) {
 }
 
 pub(super) fn hidden_alias(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let a = s.plugged("A");
     let t = s.plugged("T");
     let target = s.leaf("t", t);
@@ -285,8 +276,7 @@ pub(super) fn finalizer_detaches(s: &mut Script) {
 }
 
 pub(super) fn never_parented(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.device("D");
     let m = s.leaf("M", d);
     s.nest(m, sys);
@@ -295,8 +285,7 @@ pub(super) fn never_parented(s: &mut Script) {
 }
 
 fn left_shown(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.device("D");
     let m = s.leaf("M", d);
     s.nest(m, sys);
@@ -395,8 +384,7 @@ fn opened_when_withdrawn(s: &mut Script) {
 }
 
 fn shown_when_withdrawn(s: &mut Script) {
-    let sys = s.system("S");
-    s.open(sys, ME, At::Completion);
+    let sys = s.shown_system("S");
     let d = s.plugged("D");
     let m = s.leaf("M", d);
     s.take(d);

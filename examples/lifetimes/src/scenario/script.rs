@@ -205,6 +205,13 @@ impl Script {
         self.region(name, Kind::Container, owner, owner, owner)
     }
 
+    /// System memory, and the machine's address space that shows it until the end.
+    pub fn shown_system(&mut self, name: &'static str) -> Id {
+        let system = self.system(name);
+        self.open(system, Id::MACHINE, At::Completion);
+        system
+    }
+
     /// A region with bytes or callbacks, inside its owner.
     pub fn leaf(&mut self, name: &'static str, owner: Id) -> Id {
         self.region(name, Kind::Leaf, owner, owner, owner)

@@ -135,8 +135,7 @@ pub fn is_enabled(state: &State, step: Step, rules: &Rules) -> bool {
         } => {
             // The first free number: the others are the same by symmetry.
             state.maps.iter().position(|map| !map.is_open()) == Some(usize::from(map))
-                && named(region)
-                && may_open(state, holder, release)
+                && may_map(state, region, holder, release)
         }
         Step::Unmap(map) => {
             let slot = state.maps[usize::from(map)];
@@ -163,8 +162,13 @@ pub fn is_enabled(state: &State, step: Step, rules: &Rules) -> bool {
     }
 }
 
+/// Whether somebody can map a region in a name, whatever number the mapping gets.
+pub(super) fn may_map(state: &State, region: Id, holder: Id, release: Release) -> bool {
+    state.is_named(region) && may_open(state, holder, release)
+}
+
 /// What unrealize closes is opened since realize, as the authors of devices have it; the rest at any time.
-pub(super) fn may_open(state: &State, holder: Id, release: Release) -> bool {
+fn may_open(state: &State, holder: Id, release: Release) -> bool {
     !holder.is_object()
         || state.is_named(holder)
             && (release != Release::Unrealize || state.object(holder).is(flag::REALIZED))

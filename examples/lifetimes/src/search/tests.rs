@@ -1,7 +1,7 @@
 //! The search against an enumeration without any reduction, its rules against their absence, and the model's counts against its edges.
 
 use super::ending::wind_up;
-use super::menu::may_open;
+use super::menu::may_map;
 use super::*;
 use crate::edges::edges;
 use crate::policy::{Policy, Rule};
@@ -49,11 +49,7 @@ fn enumerate(state: &State, steps: u8, rules: &Rules, menu: &[Step], met: &mut H
                 region,
                 holder,
                 release,
-            } => {
-                !state.maps[usize::from(map)].is_open()
-                    && state.is_named(region)
-                    && may_open(state, holder, release)
-            }
+            } => !state.maps[usize::from(map)].is_open() && may_map(state, region, holder, release),
             by => is_enabled(state, by, rules),
         };
         if may {
