@@ -2,18 +2,16 @@
 //!
 //! [`run`] is the command. A [`Scenario`] shows one thing and fails where it does not come out as it says; all of them write to a
 //! [`Stage`]. Reading order: `scenario` (the list), `stage` and `failure` (where output and errors go), the small ones (`overlap`,
-//! `why_alive`, `churn`); then the main job, `traces`: the machine (`board`, `dma`), the guest's side (`guest`, `ring`, `arena`, `replay`), and who
+//! `why_alive`, `churn`); then the main job, `traces`: the machine (`board`, `dma`), the guest's side ([`guest`](crate::guest), `replay`), and who
 //! watches (`window`, `witness`, `tally`).
 
-mod arena;
 mod board;
 mod churn;
 mod dma;
 mod failure;
-mod guest;
 mod overlap;
+mod patience;
 mod replay;
-mod ring;
 mod scenario;
 mod stage;
 mod tally;

@@ -6,4 +6,6 @@ pub mod frame;
 
 pub mod draw;
 
+pub mod guest;
+
 pub mod demo;

@@ -18,11 +18,11 @@ use qom::{Child, Machine, ObjectOps, Ref};
 use super::{
     dma::{DmaEngine, REGISTER_BYTES, Transfers, Workers},
     failure::{DemoError, During},
-    guest::Interrupt,
     tally::Left,
     witness::{Finalized, Witness},
 };
 use crate::draw::MapColumn;
+use crate::guest::Interrupt;
 use crate::trace::{Event, Header, TraceReader};
 
 /// Memory of the driver's own.

@@ -10,14 +10,8 @@ use std::time::Duration;
 
 use hw_virtio_gpu::{edid::DisplaySize, scanout::Frame};
 
-use super::{
-    board::Board,
-    failure::DemoError,
-    guest::{CONFIG_CHANGED, Guest, GuestError},
-    stage::Stage,
-    tally::Tally,
-    window::Window,
-};
+use super::{board::Board, failure::DemoError, stage::Stage, tally::Tally, window::Window};
+use crate::guest::{CONFIG_CHANGED, Guest, GuestError};
 use crate::trace::{Event, Header, Recorded, TraceReader};
 use blobs::Blob;
 use commands::Awaited;

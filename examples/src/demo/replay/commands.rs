@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use hw_virtio_gpu::wire::{Command, Request, Response};
 
 use super::{LIMIT, Replay, blobs::Mapped};
-use crate::demo::{
-    failure::DemoError,
-    guest::{Patience, Reply},
-};
+use crate::demo::{failure::DemoError, patience::Patience};
+use crate::guest::Reply;
 use crate::trace::{CommandEvent, Queue, compare};
 
 /// How long the driver waits for a reply before it goes on with the next command, as drivers do with commands whose reply they do not need.

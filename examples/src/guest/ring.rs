@@ -24,7 +24,7 @@ pub(super) struct Segment {
 
 /// What the device did wrong, or what the driver cannot do.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RingError {
+pub enum RingError {
     /// The ring does not lie in RAM any more.
     #[error("the ring at {at:#x}")]
     Memory {

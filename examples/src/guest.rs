@@ -1,17 +1,26 @@
-//! The guest's driver: finds the device behind its registers, sets up rings in guest RAM, sends commands and collects replies. Like a guest it
-//! knows nothing but the address space.
+//! A guest's driver of a virtio-gpu: finds the device behind its registers, sets up rings in guest RAM, sends commands and collects replies. Like a
+//! guest it knows nothing but the address space.
+//!
+//! [`Guest`] is the driver, [`Interrupt`] its end of the line. The replay of traces and the laboratory of lifetimes drive the device with it.
+
+mod arena;
+mod error;
+mod line;
+mod ring;
+
+pub use error::GuestError;
+pub use line::Interrupt;
+pub use ring::RingError;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use memory::{AddressSpace, Attrs, Gpa, MemTxError};
-use qdev::Line;
+use memory::{AddressSpace, Attrs, Gpa};
 
-use super::arena::Arena;
-use super::ring::{DriverQueue, RingError, Segment, part_bytes};
 use crate::trace::Queue;
+use arena::Arena;
+use ring::{DriverQueue, Segment, part_bytes};
 
 /// The registers of virtio-mmio, version 2 (virtio 1.2, section 4.2.2).
 mod register {
@@ -43,89 +52,24 @@ mod register {
 const SHM_HOST_VISIBLE: u32 = 1;
 const EVENT_IDX: u64 = 1 << 29;
 /// Bits of the device status.
+const ACKNOWLEDGE: u8 = 1;
+const DRIVER: u8 = 2;
 const DRIVER_OK: u8 = 4;
 const FEATURES_OK: u8 = 8;
 /// The interrupt status says that the configuration changed.
-pub(super) const CONFIG_CHANGED: u32 = 2;
-
-/// What the driver ran into.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum GuestError {
-    /// A register cannot be reached.
-    #[error("register {register:#x}")]
-    Register {
-        /// Its offset.
-        register: u64,
-        /// What the access came to.
-        #[source]
-        source: MemTxError,
-    },
-    /// A register reads as it must not.
-    #[error("{what} is {actual:#x} instead of {expected:#x}")]
-    Reads {
-        /// Which.
-        what: &'static str,
-        /// What it reads.
-        actual: u64,
-        /// What it should.
-        expected: u64,
-    },
-    /// A ring is broken.
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    /// Guest memory cannot be reached.
-    #[error("guest memory at {at:#x}")]
-    Memory {
-        /// Where.
-        at: u64,
-        /// What the access came to.
-        #[source]
-        source: MemTxError,
-    },
-    /// The driver has no room left for a command.
-    #[error("{0} bytes do not fit into the driver's memory")]
-    NoRoom(u64),
-    /// A queue is not set up.
-    #[error("the driver uses a queue before it is ready")]
-    NoQueue,
-}
-
-/// The guest's end of the interrupt line.
-#[derive(Debug, Default)]
-pub(super) struct Interrupt {
-    level: AtomicBool,
-    raised: AtomicU64,
-}
-
-impl Line for Interrupt {
-    fn set(&self, level: bool) {
-        // ORDERING: AcqRel: who sees it high sees what the device wrote before.
-        if level && !self.level.swap(true, Ordering::AcqRel) {
-            self.raised.fetch_add(1, Ordering::Relaxed);
-        } else if !level {
-            self.level.store(false, Ordering::Release);
-        }
-    }
-}
-
-impl Interrupt {
-    /// Rising edges so far.
-    pub(super) fn raised(&self) -> u64 {
-        self.raised.load(Ordering::Relaxed)
-    }
-}
+pub const CONFIG_CHANGED: u32 = 2;
 
 /// A reply, or the lack of one where a chain has no room for it.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub struct Reply {
     /// The queue.
-    pub(super) queue: Queue,
+    pub queue: Queue,
     /// The name that [`Guest::submit`] gave to the command.
-    pub(super) number: u64,
+    pub number: u64,
     /// The bytes that the device says it wrote.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// When it was submitted, and when it was seen.
-    pub(super) took: Duration,
+    pub took: Duration,
 }
 
 /// A chain with the device.
@@ -137,9 +81,46 @@ struct Chain {
     submitted: Instant,
 }
 
-/// The driver.
+/// The driver of one device. One thread.
+///
+/// ```
+/// use holdfast_examples::guest::{Guest, Interrupt};
+/// use holdfast_examples::trace::Queue;
+/// use hw_virtio_gpu::VirtioGpu;
+/// use hw_virtio_gpu::wire::{Command, Header, Request, Response};
+/// use memory::{AddressSpace, Backing, Offset, Priority, Region, RegionApi, Size};
+/// use qdev::DeviceOps;
+/// use qom::{Machine, ObjectOps};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// let machine = Machine::new("doc");
+/// let system = Region::container("system", Size::MAX).create(machine.root())?;
+/// let memory = AddressSpace::open(machine.root(), "memory", &system)?;
+/// let ram = Region::ram("ram", Backing::anonymous(1 << 20)?).create(machine.root())?;
+/// let line: Arc<Interrupt> = Arc::default();
+/// let gpu = VirtioGpu::builder().memory(&memory).line(line.clone()).create(&machine)?;
+/// machine.root().add_child("gpu", &gpu)?;
+/// gpu.realize()?;
+/// system.add_subregion(Offset(0), &ram, Priority(0))?;
+/// system.add_subregion(Offset(0xfe00_0000), gpu.regs(), Priority(0))?;
+///
+/// let mut guest = Guest::new(&memory, 0xfe00_0000, (0, 1 << 20), [64, 16], &line);
+/// guest.probe()?;
+/// guest.bring_up(1 << 32)?;
+/// let request = Request::new(Header::default(), Command::GetDisplayInfo).encode();
+/// let sent = guest.send(Queue::Control, &request, 1024)?;
+/// line.wait(Duration::from_secs(20)).ok_or("no interrupt")?;
+/// guest.acknowledge()?;
+/// let reply = guest.poll()?.ok_or("no reply")?;
+/// assert_eq!(reply.number, sent);
+/// assert!(matches!(Response::parse(&reply.bytes)?.1, Response::DisplayInfo(_)));
+/// # drop(guest);
+/// gpu.unparent()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub(super) struct Guest {
+pub struct Guest {
     space: AddressSpace,
     registers: u64,
     arena: Arena,
@@ -152,8 +133,9 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// A driver for the device whose registers are at `registers`; it may use `memory` (first address and length) for itself.
-    pub(super) fn new(
+    /// A driver for the device whose registers are at `registers`; it may use `memory` (first address and length) for itself. Its queues will have
+    /// so many entries. Touches nothing.
+    pub fn new(
         space: &AddressSpace,
         registers: u64,
         memory: (u64, u64),
@@ -210,7 +192,10 @@ impl Guest {
     }
 
     /// Whether there is a virtio-gpu behind the registers.
-    pub(super) fn probe(&self) -> Result<(), GuestError> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn probe(&self) -> Result<(), GuestError> {
         self.expect(
             "the magic value",
             register::MAGIC,
@@ -221,7 +206,10 @@ impl Guest {
     }
 
     /// What the device offers.
-    pub(super) fn features(&self) -> Result<u64, GuestError> {
+    ///
+    /// # Errors
+    /// The registers cannot be reached.
+    pub fn features(&self) -> Result<u64, GuestError> {
         self.write(register::DEVICE_FEATURES_SEL, 0)?;
         let low = self.read(register::DEVICE_FEATURES)?;
         self.write(register::DEVICE_FEATURES_SEL, 1)?;
@@ -230,7 +218,10 @@ impl Guest {
     }
 
     /// Base and length of the host-visible window, as the device says.
-    pub(super) fn window(&self) -> Result<(u64, u64), GuestError> {
+    ///
+    /// # Errors
+    /// The registers cannot be reached.
+    pub fn window(&self) -> Result<(u64, u64), GuestError> {
         self.write(register::SHM_SEL, SHM_HOST_VISIBLE)?;
         Ok((
             self.read_pair(register::SHM_BASE)?,
@@ -240,11 +231,10 @@ impl Guest {
 
     /// Writes the device's status, with all that a driver does before: features, queues. A reset takes effect at once, and nothing
     /// more is heard of chains that were with the device: gives their numbers.
-    pub(super) fn set_status(
-        &mut self,
-        value: u8,
-        features: Option<u64>,
-    ) -> Result<Vec<u64>, GuestError> {
+    ///
+    /// # Errors
+    /// The registers cannot be reached or do not take it, or the driver's memory is too small for the queues.
+    pub fn set_status(&mut self, value: u8, features: Option<u64>) -> Result<Vec<u64>, GuestError> {
         if let Some(features) = features {
             let (low, high) = halves(features);
             self.write(register::DRIVER_FEATURES_SEL, 0)?;
@@ -272,6 +262,24 @@ impl Guest {
             self.arena.give(chain.memory);
         }
         Ok(lost.into_iter().map(|chain| chain.number).collect())
+    }
+
+    /// Resets the device and brings it up with these features.
+    ///
+    /// # Errors
+    /// The device, or what is in its place, does not do as virtio 1.2, section 3.1.1 says.
+    pub fn bring_up(&mut self, features: u64) -> Result<(), GuestError> {
+        let known = ACKNOWLEDGE | DRIVER;
+        for (status, features) in [
+            (0, None),
+            (ACKNOWLEDGE, None),
+            (known, None),
+            (known | FEATURES_OK, Some(features)),
+            (known | FEATURES_OK | DRIVER_OK, None),
+        ] {
+            self.set_status(status, features)?;
+        }
+        Ok(())
     }
 
     fn make_queues(&mut self) -> Result<(), GuestError> {
@@ -309,13 +317,19 @@ impl Guest {
     }
 
     /// Writes guest memory.
-    pub(super) fn fill(&self, at: u64, bytes: &[u8]) -> Result<(), GuestError> {
+    ///
+    /// # Errors
+    /// There is none, or not all of it.
+    pub fn fill(&self, at: u64, bytes: &[u8]) -> Result<(), GuestError> {
         let done = self.space.write(Gpa(at), bytes, Attrs::default()).ok();
         done.map_err(|source| GuestError::Memory { at, source })
     }
 
     /// Reads the device's config space; what was read while it changed is read again.
-    pub(super) fn read_config(&self, offset: u64, len: usize) -> Result<Vec<u8>, GuestError> {
+    ///
+    /// # Errors
+    /// The registers cannot be reached.
+    pub fn read_config(&self, offset: u64, len: usize) -> Result<Vec<u8>, GuestError> {
         let mut bytes = vec![0; len];
         loop {
             let generation = self.read(register::CONFIG_GENERATION)?;
@@ -330,7 +344,10 @@ impl Guest {
     }
 
     /// Writes the device's config space.
-    pub(super) fn write_config(&self, offset: u64, data: &[u8]) -> Result<(), GuestError> {
+    ///
+    /// # Errors
+    /// The registers cannot be reached.
+    pub fn write_config(&self, offset: u64, data: &[u8]) -> Result<(), GuestError> {
         let register = register::CONFIG + offset;
         let done = self
             .space
@@ -341,7 +358,10 @@ impl Guest {
 
     /// Sends a command: places its request and room for its reply in memory of the driver's, cut into descriptors of these lengths and
     /// directions, and notifies the device. Gives the command's number.
-    pub(super) fn submit(
+    ///
+    /// # Errors
+    /// No room in the driver's memory or the queue, or there is no queue yet.
+    pub fn submit(
         &mut self,
         queue: Queue,
         request: &[u8],
@@ -388,8 +408,19 @@ impl Guest {
         Ok(number)
     }
 
+    /// Sends a command as one readable descriptor, and one with room for `room` bytes of a reply where that is not 0. Gives the command's number.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn send(&mut self, queue: Queue, request: &[u8], room: u32) -> Result<u64, GuestError> {
+        let len = u32::try_from(request.len()).unwrap_or(u32::MAX);
+        let all = [(len, false), (room, true)];
+        let descriptors = if room == 0 { &all[..1] } else { &all[..] };
+        self.submit(queue, request, descriptors, false)
+    }
+
     /// How many more chains of one descriptor fit into a queue.
-    pub(super) fn room(&self, queue: Queue) -> usize {
+    pub fn room(&self, queue: Queue) -> usize {
         let with_device = self.chains.keys().filter(|(q, _)| *q == queue).count();
         let size = self.queues[queue_index(queue)]
             .as_ref()
@@ -397,8 +428,11 @@ impl Guest {
         usize::from(size) - with_device.min(usize::from(size))
     }
 
-    /// Collects the next reply, if there is one, and acknowledges interrupts.
-    pub(super) fn poll(&mut self) -> Result<Option<Reply>, GuestError> {
+    /// Collects the next reply, if there is one.
+    ///
+    /// # Errors
+    /// The device reports what it does not have, or its ring cannot be reached.
+    pub fn poll(&mut self) -> Result<Option<Reply>, GuestError> {
         for queue in [Queue::Control, Queue::Cursor] {
             let Some(ring) = &mut self.queues[queue_index(queue)] else {
                 continue;
@@ -437,43 +471,16 @@ impl Guest {
     }
 
     /// The reasons of the interrupt, acknowledged; 0 where the line is low.
-    pub(super) fn acknowledge(&self) -> Result<u32, GuestError> {
-        // ORDERING: Acquire: see the line.
-        if !self.line.level.load(Ordering::Acquire) {
+    ///
+    /// # Errors
+    /// The registers cannot be reached.
+    pub fn acknowledge(&self) -> Result<u32, GuestError> {
+        if !self.line.is_high() {
             return Ok(0);
         }
         let reasons = self.read(register::INTERRUPT_STATUS)?;
         self.write(register::INTERRUPT_ACK, reasons)?;
         Ok(reasons)
-    }
-}
-
-/// Waits for something that another thread does: first by giving way, then by sleeping shortly.
-#[derive(Debug)]
-pub(super) struct Patience {
-    start: Instant,
-    limit: Duration,
-    rounds: u32,
-}
-
-impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self {
-            start: Instant::now(),
-            limit,
-            rounds: 0,
-        }
-    }
-
-    /// Waits a little; false: it has been long enough.
-    pub(super) fn wait(&mut self) -> bool {
-        self.rounds += 1;
-        if self.rounds < 64 {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(Duration::from_micros(20));
-        }
-        self.start.elapsed() < self.limit
     }
 }
 
