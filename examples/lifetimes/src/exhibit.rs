@@ -80,7 +80,7 @@ pub fn text(scenario: &Scenario, times: Times) -> Result<String, Box<dyn Error>>
     text += &match of(scenario.row) {
         None | Some(Exhibit::Severity) => String::new(),
         Some(Exhibit::Devices) => devices::text(&devices::all()?),
-        Some(Exhibit::Unmaps) => latency::text(&latency::unmaps(times.unmaps)),
+        Some(Exhibit::Unmaps) => latency::text(&latency::measure(times.unmaps)),
         Some(Exhibit::Stages) => stages(scenario),
         Some(Exhibit::Timeline) => timelines(scenario),
     };

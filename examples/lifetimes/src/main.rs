@@ -35,7 +35,8 @@ usage: holdfast-lifetimes [OPTIONS]
   --help           this text
 
 exit status: 0 all is well; 1 a cell of Holdfast's column or of the crates' is neither clean nor refused with nothing left, a
-search under Holdfast's rules finds anything, or the crates differ from the model; 2 the command line is wrong
+search under Holdfast's rules finds anything, the crates differ from the model, or an unmap is answered while a reader is there; 2 the
+command line is wrong
 ";
 
 struct Arguments {
@@ -204,7 +205,9 @@ fn main() -> ExitCode {
     }
     println!("{}", product::devices::text(&real.devices));
     real.measure_unmaps(UNMAPS);
-    println!("{}", product::latency::text(&real.unmaps));
+    if let Some(unmaps) = &real.unmaps {
+        println!("{}", product::latency::text(unmaps));
+    }
     real.explain();
     println!(
         "{} devices misbehave on purpose; of each the ledger names holder, reason and line",

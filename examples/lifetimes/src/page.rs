@@ -18,7 +18,7 @@ mod summary;
 use crate::picture::svg::escape;
 use crate::product::album::Snapshot;
 use crate::product::devices::Bundled;
-use crate::product::latency::Unmap;
+use crate::product::latency::Measured;
 use crate::scenario::Verdict;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
@@ -54,7 +54,7 @@ pub struct Real {
     /// The bundled devices, and what became of their regions.
     pub devices: Vec<Bundled>,
     /// How long the answer to an unmap takes.
-    pub unmaps: Vec<Unmap>,
+    pub unmaps: Option<Measured>,
 }
 
 /// What became of a scenario on the real crates.

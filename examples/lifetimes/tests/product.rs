@@ -6,6 +6,7 @@ use holdfast_lifetimes::scenario::{Scenario, Verdict, play};
 use holdfast_lifetimes::step::Refusal;
 use holdfast_lifetimes::{Policy, product};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// By which error: what each refusal says, and of whom.
 const REFUSED: &[(&str, &[&str])] = &[
@@ -205,12 +206,13 @@ fn the_bundled_devices_are_looked_at() {
 
 #[test]
 fn nobody_is_answered_while_a_reader_may_be_there() {
-    let unmaps = product::latency::unmaps(3);
-    assert_eq!(unmaps.len(), 4);
-    for unmap in &unmaps {
+    let measured = product::latency::measure(3);
+    assert_eq!(measured.unmaps.len(), 4);
+    assert!(!measured.is_wrong(), "{measured:?}");
+    for unmap in &measured.unmaps {
         assert!(
             unmap.hurried.after >= unmap.stays && unmap.unhurried.after >= unmap.stays,
-            "{unmaps:?}"
+            "{measured:?}"
         );
     }
 }
@@ -235,7 +237,13 @@ fn what_a_scenario_shows_is_text_as_well() {
             ][..],
         ),
         ("C12", &["virtio-gpu-mmio", "demo-card", "bar* in system"]),
-        ("C13", &["reader stays   1000 µs"]),
+        (
+            "C13",
+            &[
+                "reader stays  1000 µs",
+                "answered while the reader was there: 0",
+            ],
+        ),
         (
             "C14",
             &[
@@ -259,6 +267,27 @@ fn what_a_scenario_shows_is_text_as_well() {
         let text = text(scenario, times).unwrap();
         for part in parts {
             assert!(text.contains(part), "{row}: no `{part}` in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn an_unmap_through_the_ring_waits_for_the_reader_and_nobody_else_does() {
+    let meanwhile = product::latency::meanwhile();
+    assert!(!meanwhile.early && !meanwhile.freed_early, "{meanwhile:?}");
+    assert!(meanwhile.is_as_it_must_be(), "{meanwhile:?}");
+    // A millisecond for each of twenty rounds.
+    assert!(meanwhile.stayed.as_millis() >= 20, "{meanwhile:?}");
+}
+
+/// Far more than the bounds, for the sake of busy machines; the middle one of a few.
+#[test]
+fn an_answer_is_not_late_by_ten_times_its_bound() {
+    let measured = product::latency::measure(5);
+    for (stays, answers) in measured.bounded() {
+        for (answer, bound) in answers {
+            let latest = bound * 10 + Duration::from_millis(20);
+            assert!(answer.beyond < latest, "{stays:?}: {measured:?}");
         }
     }
 }

@@ -119,7 +119,7 @@ impl Real {
 
     /// Measures the answers to unmaps, each kind `times` times.
     pub fn measure_unmaps(&mut self, times: usize) {
-        self.unmaps = product::latency::unmaps(times);
+        self.unmaps = Some(product::latency::measure(times));
     }
 
     /// Plays generated sequences on the real crates beside the model. `progress` is told the number of sequences after each.
@@ -138,7 +138,7 @@ impl Real {
     }
 
     /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something or have too many or too few
-    /// unplug events, devices whose leak the ledger does not explain.
+    /// unplug events, devices whose leak the ledger does not explain, an unmap that was answered while a reader was there.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
         let cells = bad.map(|cell| format!("{} on the crates", cell.row));
@@ -152,6 +152,15 @@ impl Real {
         };
         let open = self.explained.iter().filter(|one| !is_explained(one));
         let open = open.map(|one| format!("not explained: {}", one.title));
-        cells.chain(loops).chain(wrong).chain(open).collect()
+        let early = self.unmaps.iter().filter(|unmaps| unmaps.is_wrong());
+        let early = early.map(|_| {
+            "C13: answered while a reader was there, or others had to wait with it".to_owned()
+        });
+        cells
+            .chain(loops)
+            .chain(wrong)
+            .chain(open)
+            .chain(early)
+            .collect()
     }
 }

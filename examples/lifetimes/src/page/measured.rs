@@ -1,15 +1,14 @@
 //! What was looked at and measured on the real crates beside the scenarios: the bundled devices, and the answer to an unmap.
 
 use super::{Real, escape};
-use crate::product::latency::{RESTS, asleep};
+use crate::product::latency::{MET, Measured, RESTS};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 /// What belongs into the article of a scenario.
 pub(super) fn of(real: Option<&Real>, row: &str) -> String {
     match (row, real) {
         ("C12", Some(real)) => devices(real),
-        ("C13", Some(real)) => unmaps(real),
+        ("C13", Some(real)) => real.unmaps.as_ref().map(unmaps).unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -56,43 +55,53 @@ fn devices(real: &Real) -> String {
             region on purpose: it is a demonstration of the ledger.</p>\n"
 }
 
-fn unmaps(real: &Real) -> String {
-    if real.unmaps.is_empty() {
-        return String::new();
-    }
+fn unmaps(measured: &Measured) -> String {
     let mut text = format!(
-        "<p>Measured on the real crates: from the call that unmaps to the answer, while a reader stays in its read section. In a hurry is what a withdrawal is: grace periods begin \
-         at once, and what they held up is dropped at once. Without a hurry views may rest for {} µs more at most: half a millisecond with whoever retires the next ones, and the \
-         pace of grace periods (<code>DomainConfig::pace</code>); what the scheduler takes comes on top, and may be more than that on a busy machine. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, 50 µs to 20 ms: so \
-         much later than the reader leaves may the answer come, and by what the scheduler takes. No bound is on the reader: who waits for him gets a typed error with his name after the time \
+        "<p>Measured on the real crates, with a reader in a read section of the machine that reads the blob’s bytes until it leaves. <b>In a hurry</b> is the guest’s command: its driver puts \
+         <code>VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB</code> with a fence into the ring of the bundled virtio-gpu and notifies, and it is answered when the interrupt line goes high for the \
+         reply in the used ring. For the device unmapping is a withdrawal, and a withdrawal is a hurry: grace periods begin at once, and what they held up is dropped at once. \
+         <b>Without a hurry</b> nothing answers a command, as the device always withdraws: there the same blob’s region is taken out of the window by hand, nothing is withdrawn, nobody waits in the library, \
+         and the time ends when no view holds the region any more. Views may rest for {} µs then: half a millisecond with whoever retires the next ones, and the \
+         pace of grace periods (<code>DomainConfig::pace</code>).</p>\
+         <p>The bound is on the time after the reader has left, and from the command on where there is none. It is the sum of the crates’ own sleeps, and of {} µs for each of the two to four threads that are woken \
+         one after the other: so late was a woken thread of this machine before these unmaps or after them. All figures are the middle ones of many. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, \
+         50 µs to 20 ms; where nobody stays, it may meet somebody’s short section, and is done within {} µs. What is above its bound is marked: it was the scheduler, or is a mistake. \
+         No bound is on the reader: who waits for him gets a typed error with his name after the time \
          that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
          <table class=\"blocks numbers thirds\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th><th scope=\"col\">without, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th></tr></thead><tbody>\n",
-        RESTS.as_micros()
+        RESTS.as_micros(),
+        measured.waking.as_micros(),
+        MET.as_micros()
     );
-    for one in &real.unmaps {
-        let stays = match one.stays.as_micros() {
+    for (stays, answers) in measured.bounded() {
+        let stays = match stays.as_micros() {
             0 => "no reader".to_owned(),
             stays => format!("{stays} µs"),
         };
         let _ = write!(text, "<tr><th scope=\"row\">{stays}</th>");
-        for (of, answer, rests) in [
-            ("in a hurry, µs", one.hurried, Duration::ZERO),
-            ("without, µs", one.unhurried, RESTS),
-        ] {
+        for (of, (answer, bound)) in ["in a hurry, µs", "without, µs"].into_iter().zip(answers) {
+            let above = if answer.beyond > bound {
+                " <b class=\"word fault\">above</b>"
+            } else {
+                ""
+            };
             let _ = write!(
                 text,
-                "<td data-of=\"{of}\">{}</td><td data-of=\"after it has left, µs\">{}</td><td class=\"none\" data-of=\"bound on that, µs\">{}</td>",
+                "<td data-of=\"{of}\">{}</td><td data-of=\"after it has left, µs\">{}{above}</td><td class=\"none\" data-of=\"bound on that, µs\">{}</td>",
                 answer.after.as_micros(),
                 answer.beyond.as_micros(),
-                match (asleep(one.stays) + rests).as_micros() {
-                    0 => "–".to_owned(),
-                    bound => bound.to_string(),
-                }
+                bound.as_micros()
             );
         }
         text += "</tr>\n";
     }
-    text + "</tbody></table>\n"
+    let early: usize = measured.early();
+    let _ = writeln!(
+        text,
+        "</tbody></table>\n<p>{early} of these were answered while the reader was there. {}</p>",
+        escape(&measured.meanwhile.sentence())
+    );
+    text
 }

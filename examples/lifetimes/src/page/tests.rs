@@ -3,7 +3,7 @@
 use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::policy::Policy;
 use crate::product::devices::{Bundled, Placed};
-use crate::product::latency::{Answer, Unmap};
+use crate::product::latency::{Answer, Meanwhile, Measured, Unmap};
 use crate::scenario::Verdict;
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
@@ -17,6 +17,7 @@ fn answer(after: u64, beyond: u64) -> Answer {
     Answer {
         after: Duration::from_micros(after),
         beyond: Duration::from_micros(beyond),
+        early: 0,
     }
 }
 
@@ -84,11 +85,28 @@ fn real(table: &Table) -> Real {
             }],
             gone: Err("device =(handle)=> device".into()),
         }],
-        unmaps: vec![Unmap {
-            stays: Duration::from_millis(1),
-            hurried: answer(1011, 11),
-            unhurried: answer(1555, 555),
-        }],
+        unmaps: Some(Measured {
+            unmaps: vec![
+                Unmap {
+                    stays: Duration::ZERO,
+                    hurried: answer(401, 401),
+                    unhurried: answer(1022, 1022),
+                },
+                Unmap {
+                    stays: Duration::from_millis(1),
+                    hurried: answer(1011, 11),
+                    unhurried: answer(1555, 555),
+                },
+            ],
+            waking: Duration::from_micros(100),
+            meanwhile: Meanwhile {
+                control: 20,
+                cursor: 20,
+                aside: 20,
+                reads: 123,
+                ..Meanwhile::default()
+            },
+        }),
     }
 }
 
@@ -288,6 +306,13 @@ fn what_the_crates_said_is_escaped_and_shown() {
             && with.contains("no: <pre>device =(handle)=&gt; device</pre>")
     );
     assert!(with.contains(">1011</td>") && with.contains(">555</td>"));
+    // 100 µs and three threads; 600, 20 and a fourth. The first is above it by one.
+    assert!(with.contains(">401 <b class=\"word fault\">above</b></td>"));
+    assert!(
+        with.contains(">400</td>") && with.contains(">1022</td>") && with.contains(">1120</td>")
+    );
+    assert_eq!(with.matches(">above</b>").count(), 1);
+    assert!(with.contains("0 of these were answered") && with.contains("read its bytes 123 times"));
     // Each of its rows leads to the explanation, and it to each of them.
     assert_eq!(with.matches("href=\"#why-0\"").count(), 2);
     let why = with.split("<article id=\"why-0\">").nth(1).unwrap();
@@ -314,4 +339,8 @@ fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_so
     real.explained[0].held[2] = "lib.rs:7".into();
     real.cells[3].is_good = false;
     assert_eq!(real.failures(), ["2a' on the crates"]);
+    real.cells[3].is_good = true;
+    let unmaps = real.unmaps.as_mut().unwrap();
+    unmaps.unmaps[1].hurried.early = 1;
+    assert!(real.failures()[0].starts_with("C13"));
 }

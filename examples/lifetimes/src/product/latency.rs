@@ -1,29 +1,33 @@
-//! How long the answer to an unmap takes while a reader stays in its read section: with a reclaimer that is in a hurry, and with one that is not.
+//! How long the answer to an unmap takes while a reader stays in its read section: a guest’s command, and the same blob taken out without a hurry.
 //!
-//! A guest’s `UNMAP_BLOB` is answered when nobody can be at the blob any more. In Holdfast unmapping is a withdrawal, and a withdrawal is a hurry until its last object is
-//! finalized: grace periods begin at once, and what they held up is dropped at once. Beside it stands what the same unmapping takes when nobody is in a hurry: the region
-//! leaves its container only, and the views that showed it are dropped when the executor comes to it, so that they may lie for [`RESTS`]. In both a reader that stays is looked after in ever longer sleeps ([`asleep`]).
+//! *In a hurry* is `VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB`: the driver puts it into the ring of the bundled virtio-gpu with a fence and notifies; the time
+//! ends when the interrupt line goes high for the reply. The device answers when nobody can be at the blob’s bytes any more. For it unmapping is a
+//! withdrawal, and a withdrawal is a hurry until its last object is finalized: grace periods begin at once, and what they held up is dropped at once.
+//!
+//! There is no command that is answered *without a hurry*: the device withdraws, always. So that column is no answer of the device: the blob’s region
+//! is taken out of the window by hand, nothing is withdrawn and nobody waits in the library; it ends when no view holds the region any more, and the views may lie
+//! for [`RESTS`]. It is the same blob, reader and machine, and shows what a device would be late by that unmapped without a withdrawal.
+//!
+//! In both a reader that stays is looked after in ever longer sleeps ([`asleep`]). [`meanwhile`] shows who goes on while one stays.
+//!
+//! Reading order: `board` (the machine and its driver), `reader`, `bound`, `meanwhile`.
+
+mod board;
+mod bound;
+mod meanwhile;
+mod reader;
+
+pub use bound::{MET, RESTS, asleep, hurried, unhurried};
+pub use meanwhile::{Meanwhile, meanwhile};
 
 use super::PATIENCE;
-use memory::{AddressSpace, Backing, Offset, Priority, Region, RegionApi, Size};
+use board::Board;
+use hw_virtio_gpu::wire::{Command, Response};
+use memory::RegionApi;
 use qom::layer::Target;
-use qom::{Child, Container, Machine, ObjectOps, Ref};
+use reader::Reader;
 use std::fmt::Write as _;
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
-
-/// What is retired and runs nobody’s code rests for so long at most where nobody is in a hurry: half a millisecond with whoever retires the next
-/// (`qom/src/executor/inert.rs`), and the pace of grace periods (`DomainConfig::pace`, 100 µs).
-pub const RESTS: Duration = Duration::from_micros(500 + 100);
-
-/// How long the reclaimer may be asleep when a reader leaves who has stayed for so long: a quarter of the time that it has waited, 50 µs at least
-/// and 20 ms at most (`qom/grace/src/reclaimer.rs`). Who waits behind a reader is late by no more than that, and by what the scheduler takes.
-pub fn asleep(stays: Duration) -> Duration {
-    match stays {
-        Duration::ZERO => Duration::ZERO,
-        _ => (stays / 4).clamp(Duration::from_micros(50), Duration::from_millis(20)),
-    }
-}
 
 /// How long readers stay.
 const STAYS: [Duration; 4] = [
@@ -33,168 +37,220 @@ const STAYS: [Duration; 4] = [
     Duration::from_millis(20),
 ];
 
+/// So long nothing happens before each unmap: by then the machine’s threads are asleep, which is the slowest that they can be.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// All that was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// An unmap for each stay of a reader.
+    pub unmaps: Vec<Unmap>,
+    /// How late a thread of this machine was that was woken, or whose sleep was over, before the unmaps or after them: the middle one of all.
+    pub waking: Duration,
+    /// What went on while a reader stayed.
+    pub meanwhile: Meanwhile,
+}
+
 /// An unmap with a reader of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unmap {
     /// How long the reader stays in its section after the unmap has begun; zero where there is none.
     pub stays: Duration,
-    /// In a hurry.
+    /// In a hurry: the guest’s command.
     pub hurried: Answer,
-    /// Without.
+    /// Without: the region taken out by hand.
     pub unhurried: Answer,
 }
 
 /// When the answer came: the middle one of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// From the call on.
+    /// From the command on.
     pub after: Duration,
-    /// From when the reader had left, who may oversleep; from the call on where there is none.
+    /// From when the reader had left, who may oversleep; from the command on where there is none.
     pub beyond: Duration,
+    /// How many came while the reader still was there, or before the mapping had ended. Not one may.
+    pub early: usize,
+}
+
+impl Measured {
+    /// Each figure beside its bound, in the order of the stays: the stay, the answer, the latest that it may come after the reader has left; in a
+    /// hurry first.
+    pub fn bounded(&self) -> impl Iterator<Item = (Duration, [(Answer, Duration); 2])> {
+        self.unmaps.iter().map(|unmap| {
+            let stays = unmap.stays;
+            let bounds = [
+                (unmap.hurried, hurried(stays, self.waking)),
+                (unmap.unhurried, unhurried(stays, self.waking)),
+            ];
+            (stays, bounds)
+        })
+    }
+
+    /// Whether any answer came while the reader still was there, or any other thing did not go as it must. That one is late is no such thing: the
+    /// scheduler may be at fault.
+    pub fn is_wrong(&self) -> bool {
+        self.early() > 0 || !self.meanwhile.is_as_it_must_be()
+    }
+
+    /// How many answers came while the reader still was there.
+    pub fn early(&self) -> usize {
+        let early = |unmap: &Unmap| unmap.hurried.early + unmap.unhurried.early;
+        self.unmaps.iter().map(early).sum()
+    }
 }
 
 /// Measures each kind, `times` times.
 ///
 /// ```
-/// let unmaps = holdfast_lifetimes::product::latency::unmaps(1);
-/// // Nobody is answered while the reader is there.
-/// assert!(unmaps.iter().all(|unmap| unmap.hurried.after >= unmap.stays && unmap.unhurried.after >= unmap.stays));
+/// let measured = holdfast_lifetimes::product::latency::measure(1);
+/// assert!(!measured.is_wrong(), "nobody is answered while the reader is there");
+/// assert!(measured.unmaps.iter().all(|unmap| unmap.hurried.after >= unmap.stays));
 /// ```
 ///
 /// # Panics
 ///
 /// Where a machine refuses what it cannot refuse, or an unmap does not end.
-pub fn unmaps(times: usize) -> Vec<Unmap> {
-    let machine = Machine::builder("unmaps").recording(false).build();
-    let window = Region::container("window", Size::MAX)
-        .create(machine.root())
-        .expect("a region of the machine’s");
-    let space = AddressSpace::open(machine.root(), "memory", &window).expect("it lives");
-    let median = |stays: Duration, unmap: Way| {
-        let all: Vec<Answer> = (0..times.max(1))
-            .map(|_| answer(&machine, &window, stays, unmap))
-            .collect();
-        let middle = |part: fn(&Answer) -> Duration| {
-            let mut all: Vec<Duration> = all.iter().map(part).collect();
-            all.sort_unstable();
-            all[all.len() / 2]
-        };
-        Answer {
-            after: middle(|answer| answer.after),
-            beyond: middle(|answer| answer.beyond),
-        }
-    };
-    let measured = STAYS.map(|stays| Unmap {
+pub fn measure(times: usize) -> Measured {
+    let mut board = Board::new();
+    let meanwhile = meanwhile::on(&mut board);
+    let waking = bound::waking();
+    let unmaps = STAYS.map(|stays| Unmap {
         stays,
-        hurried: median(stays, in_a_hurry),
-        unhurried: median(stays, at_leisure),
+        hurried: middle(times, || answer(&mut board, stays, by_command)),
+        unhurried: middle(times, || answer(&mut board, stays, by_hand)),
     });
-    space.close();
-    // Whoever is left has been told of by a panic above.
-    let _ends_by_itself = machine.close(PATIENCE);
-    measured.to_vec()
+    let measured = Measured {
+        unmaps: unmaps.to_vec(),
+        waking: waking.max(bound::waking()),
+        meanwhile,
+    };
+    board.close();
+    measured
 }
 
-/// A way to unmap: how long it takes from a moment to the answer.
-type Way = fn(&Machine, &Child<Region>, Ref<Container>, Instant) -> Duration;
+fn middle(times: usize, mut once: impl FnMut() -> Answer) -> Answer {
+    let all: Vec<Answer> = (0..times.max(1)).map(|_| once()).collect();
+    let middle = |part: fn(&Answer) -> Duration| {
+        let mut all: Vec<Duration> = all.iter().map(part).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    Answer {
+        after: middle(|answer| answer.after),
+        beyond: middle(|answer| answer.beyond),
+        early: all.iter().map(|answer| answer.early).sum(),
+    }
+}
 
-/// One unmap, from the call to the answer.
-fn answer(machine: &Machine, window: &Child<Region>, stays: Duration, unmap: Way) -> Answer {
-    let blob = machine.create::<Container>().expect("a new object");
-    machine
-        .root()
-        .add_child("blob[*]", &blob)
-        .expect("a free name");
-    let bytes = Backing::anonymous(0x1000).expect("a page of memory");
-    let region = Region::ram("blob", bytes)
-        .create(&blob)
-        .expect("a region of one's own");
-    window
-        .add_subregion(Offset(0), &region, Priority(0))
-        .expect("a region that is in no container");
-    machine.quiesce(PATIENCE).expect("nobody reads yet");
-    std::thread::scope(|scope| {
-        let (entered, is_in) = channel();
-        let (begun, begins) = channel::<Instant>();
-        let domain = machine.domain().clone();
-        let reader = scope.spawn(move || {
-            let section = (!stays.is_zero()).then(|| domain.enter());
-            tell(&entered, ());
-            let begin = begins.recv().expect("the unmap begins");
-            std::thread::sleep((begin + stays).saturating_duration_since(Instant::now()));
-            let left = section.is_some().then(Instant::now);
-            drop(section);
-            left.unwrap_or(begin)
-        });
-        is_in.recv().expect("the reader enters");
-        let begin = Instant::now();
-        tell(&begun, begin);
-        let after = unmap(machine, window, blob, begin);
-        let left = reader.join().expect("a reader has nothing to panic about");
-        Answer {
-            after,
-            beyond: (begin + after).saturating_duration_since(left),
+/// When something ended.
+struct Ended {
+    /// The answer.
+    answered: Instant,
+    /// Since when nobody reached the bytes, as far as somebody was told; none where the mapping had not ended.
+    free: Option<Instant>,
+}
+
+/// One unmap of a fresh blob, from its begin to the answer.
+fn answer(
+    board: &mut Board,
+    stays: Duration,
+    unmap: fn(&mut Board, u32, &dyn Fn(Instant)) -> Ended,
+) -> Answer {
+    let (resource, word) = board.map();
+    std::thread::sleep(PAUSE);
+    let reader = (!stays.is_zero()).then(|| Reader::enter(&board.memory, Board::place(), word));
+    let begin = std::cell::Cell::new(Instant::now());
+    let ended = unmap(board, resource, &|at| {
+        begin.set(at);
+        if let Some(reader) = &reader {
+            reader.leave_at(at + stays);
         }
-    })
+    });
+    let begin = begin.get();
+    let left = reader.map_or(begin, Reader::left);
+    let gone = board.ask(Command::ResourceUnref { resource }).response;
+    assert_eq!(gone, Response::Ok, "no mapping is left");
+    Answer {
+        after: ended.answered - begin,
+        beyond: ended.answered.saturating_duration_since(left),
+        early: usize::from(ended.answered < left || ended.free.is_none_or(|free| free < left)),
+    }
 }
 
-fn tell<T>(to: &Sender<T>, what: T) {
-    to.send(what).expect("somebody listens");
+/// As the guest does it: the command in the ring, and the interrupt for its reply.
+fn by_command(board: &mut Board, resource: u32, begins: &dyn Fn(Instant)) -> Ended {
+    begins(Instant::now());
+    let reply = board.ask(Command::ResourceUnmapBlob { resource });
+    assert_eq!(reply.response, Response::Ok);
+    // The mapping has ended when the reply is there: what the renderer knows, its object, what a new access finds.
+    let is_over = board.is_free() && board.word().is_none();
+    Ended {
+        answered: reply.at,
+        free: board.told().filter(|_| is_over),
+    }
 }
 
-fn in_a_hurry(
-    machine: &Machine,
-    _: &Child<Region>,
-    blob: Ref<Container>,
-    begin: Instant,
-) -> Duration {
-    let weak = blob.downgrade();
-    blob.unparent().expect("it has a parent");
-    drop(blob);
-    machine
-        .wait_finalized(&weak, PATIENCE)
-        .expect("nothing but the reader keeps it");
-    begin.elapsed()
-}
-
-/// The region goes from the window, and the answer when no view holds it any more. Nobody waits in the library meanwhile: that would be a hurry.
-fn at_leisure(
-    _: &Machine,
-    window: &Child<Region>,
-    blob: Ref<Container>,
-    begin: Instant,
-) -> Duration {
+/// The region goes from the window, and the answer is when no view holds it any more. Nobody waits in the library meanwhile: that would be a hurry.
+fn by_hand(board: &mut Board, resource: u32, begins: &dyn Fn(Instant)) -> Ended {
+    let blob = board.blob();
     let region = qdev::regions_of(&blob).pop().expect("it has a region");
-    window.del_subregion(&region).expect("it is in the window");
     let object = region.pointer().expect("it lives");
+    drop(blob);
+    let begin = Instant::now();
+    begins(begin);
+    let taken = board.gpu.window().del_subregion(&region);
+    taken.expect("it is in the window");
     // The tree’s count is the last one.
     while object.counts().storage() > 1 && begin.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_micros(20));
+        std::thread::sleep(bound::LOOKS);
     }
-    let took = begin.elapsed();
+    let answered = Instant::now();
     drop(object);
-    blob.unparent().expect("it has a parent");
-    drop(blob);
-    took
+    // The device still has it for a blob in the window.
+    let reply = board.ask(Command::ResourceUnmapBlob { resource });
+    assert_eq!(reply.response, Response::Ok);
+    Ended {
+        answered,
+        free: Some(answered),
+    }
 }
 
 /// What was measured, as text.
-pub fn text(unmaps: &[Unmap]) -> String {
+pub fn text(measured: &Measured) -> String {
     let mut text = format!(
-        "unmap with a reader in its section; without a hurry what it held up may rest for {} µs more:\n",
-        RESTS.as_micros()
+        "the answer to an unmap with a reader in its section. In a hurry: VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB through the ring of a virtio-gpu, to the interrupt for its fenced reply.\n\
+         Without: no command does that; the blob's region is taken out by hand, and it ends when no view holds it, which may rest for {} µs.\n\
+         All figures are the middle ones. A woken thread is {} µs late on this machine now; the bounds have that for each thread that is woken:\n",
+        RESTS.as_micros(),
+        measured.waking.as_micros()
     );
-    for one in unmaps {
-        let _ = writeln!(
-            text,
-            "  reader stays {:>6} µs: answered after {:>6} µs in a hurry, {:>4} µs after it has left (asleep for up to {:>4}); after {:>6} µs without, {:>4} µs after it has left",
-            one.stays.as_micros(),
-            one.hurried.after.as_micros(),
-            one.hurried.beyond.as_micros(),
-            asleep(one.stays).as_micros(),
-            one.unhurried.after.as_micros(),
-            one.unhurried.beyond.as_micros()
-        );
+    for (stays, answers) in measured.bounded() {
+        let since = if stays.is_zero() {
+            text += "  no reader:            ";
+            "from the command on"
+        } else {
+            let _ = write!(text, "  reader stays {:>5} µs:", stays.as_micros());
+            "after it has left"
+        };
+        for (way, (answer, bound)) in ["in a hurry", "without"].into_iter().zip(answers) {
+            let _ = write!(
+                text,
+                " {way} {:>5} µs, {:>4} µs {since}, bound {:>4}{};",
+                answer.after.as_micros(),
+                answer.beyond.as_micros(),
+                bound.as_micros(),
+                if answer.beyond > bound { " ABOVE" } else { "" }
+            );
+        }
+        text.pop();
+        text.push('\n');
     }
+    let _ = writeln!(
+        text,
+        "  answered while the reader was there: {}\n  {}",
+        measured.early(),
+        measured.meanwhile.sentence()
+    );
     text
 }
