@@ -58,8 +58,8 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
     state.counters.commits.fetch_add(1, Ordering::Relaxed);
     let span = tracing::debug_span!("commit", spaces = changed.len(), notified);
     let _entered = span.enter();
-    for (space, entry) in told {
-        entry.call(space, Call::Begin);
+    for entry in told {
+        entry.call(Call::Begin);
     }
     // Ascending by key, as the changes are.
     let mut unchanged = hearers.iter().flat_map(|h| &h.of_unchanged).peekable();
@@ -74,19 +74,19 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         let own = alone.then(|| space.listeners.load_full());
         let own = own.as_deref().map(Vec::as_slice).unwrap_or_default();
         for entry in own {
-            entry.call(&space, Call::Begin);
+            entry.call(Call::Begin);
         }
         apply(&space, change);
         for entry in own {
-            entry.call(&space, Call::Commit);
+            entry.call(Call::Commit);
         }
         published = Some(space);
     }
     for space in of_unchanged.into_iter().chain(unchanged) {
         tell_unchanged(space);
     }
-    for (space, entry) in told {
-        entry.call(space, Call::Commit);
+    for entry in told {
+        entry.call(Call::Commit);
     }
     let closed: Vec<_> = {
         let topo = &mut *cell.borrow_mut();
@@ -107,8 +107,8 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
 
 /// Who is told of a commit that counts. It stays from commit to commit until a listener or a space comes or goes.
 pub(crate) struct Hearers {
-    /// Every listener and its space, by ascending priority.
-    all: Vec<(Arc<SpaceInner>, Arc<ListenerEntry>)>,
+    /// Every listener, by ascending priority.
+    all: Vec<Arc<ListenerEntry>>,
     /// The spaces that have a listener that wants to hear of what stays, too; ascending by key.
     of_unchanged: Vec<Arc<SpaceInner>>,
 }
@@ -120,9 +120,9 @@ impl Topo {
             let mut all = Vec::new();
             for space in spaces.values() {
                 let listeners = space.listeners.load();
-                all.extend(listeners.iter().map(|l| (space.clone(), l.clone())));
+                all.extend(listeners.iter().cloned());
             }
-            all.sort_by_key(|(_, l)| (l.priority, l.id));
+            all.sort_by_key(|l| (l.priority, l.id));
             let wants = |space: &&Arc<SpaceInner>| {
                 let listeners = space.listeners.load();
                 listeners.iter().any(|l| l.wants_unchanged)
@@ -147,18 +147,18 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
         };
         for leaf in &difference.removed {
             for entry in listeners.iter().rev() {
-                entry.call(space, Call::Del(&cx, leaf.range(), leaf));
+                entry.call(Call::Del(&cx, leaf.range(), leaf));
             }
         }
         let mut added = difference.added.iter().map(Leaf::range).peekable();
         if listeners.iter().any(|l| l.wants_unchanged) {
             for (range, leaf) in new.ranges() {
                 let is_new = added.next_if_eq(&&range).is_some();
-                tell(space, &listeners, &cx, &range, leaf, is_new);
+                tell(&listeners, &cx, &range, leaf, is_new);
             }
         } else {
             for leaf in &difference.added {
-                tell(space, &listeners, &cx, leaf.range(), leaf, true);
+                tell(&listeners, &cx, leaf.range(), leaf, true);
             }
         }
     }
@@ -179,12 +179,11 @@ fn tell_unchanged(space: &Arc<SpaceInner>) {
         new: &view,
     };
     for (range, leaf) in view.ranges() {
-        tell(space, &listeners, &cx, &range, leaf, false);
+        tell(&listeners, &cx, &range, leaf, false);
     }
 }
 
 fn tell(
-    space: &Arc<SpaceInner>,
     listeners: &[Arc<ListenerEntry>],
     cx: &Commit<'_>,
     range: &FlatRange,
@@ -193,9 +192,9 @@ fn tell(
 ) {
     for entry in listeners {
         if is_new {
-            entry.call(space, Call::Add(cx, range, leaf));
+            entry.call(Call::Add(cx, range, leaf));
         } else if entry.wants_unchanged {
-            entry.call(space, Call::Nop(cx, range, leaf));
+            entry.call(Call::Nop(cx, range, leaf));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::flat::FlatRange;
 use crate::leaf::Leaf;
+use crate::reentrancy;
 use crate::region::RegionError;
 use crate::space::SpaceInner;
 use crate::state::MemoryState;
@@ -124,6 +125,12 @@ impl<L: Listener> ErasedListener for L {
     }
 }
 
+/// Runs code of a listener: it reaches memory, and no device.
+fn in_listener(what: &str, owner: &Object, f: impl FnOnce()) {
+    let _listening = reentrancy::listen();
+    layer::run_hook(Place::Listener, what, owner, f);
+}
+
 /// A registered listener.
 pub(crate) struct ListenerEntry {
     pub(crate) id: u64,
@@ -135,17 +142,16 @@ pub(crate) struct ListenerEntry {
 }
 
 impl ListenerEntry {
-    pub(crate) fn call(&self, space: &SpaceInner, call: Call<'_>) {
+    pub(crate) fn call(&self, call: Call<'_>) {
         // Its handle is closed before its owner can be finalized; this is the last line of defence.
         if self.owner.is_finalized() {
             return;
         }
-        layer::run_hook(Place::Listener, "listener", &self.owner, || {
+        in_listener("listener", &self.owner, || {
             if let Some(listener) = &self.listener {
                 listener.call(&self.owner, call);
             }
         });
-        let _ = space;
     }
 }
 
@@ -153,7 +159,7 @@ impl Drop for ListenerEntry {
     /// The last pointer may go in a commit, in a withdrawal, or in whoever closes it by hand: what a listener's own fields do then is as little their business as what it does when it is called.
     fn drop(&mut self) {
         let listener = self.listener.take();
-        layer::run_hook(Place::Listener, "dropping a listener", &self.owner, || {
+        in_listener("dropping a listener", &self.owner, || {
             drop(listener);
         });
     }
@@ -233,18 +239,15 @@ impl ListenerEntry {
                 new: &empty,
             }
         };
-        self.call(space, Call::Begin);
+        self.call(Call::Begin);
         for (range, leaf) in shown.ranges() {
-            self.call(
-                space,
-                if comes {
-                    Call::Add(&cx, &range, leaf)
-                } else {
-                    Call::Del(&cx, &range, leaf)
-                },
-            );
+            self.call(if comes {
+                Call::Add(&cx, &range, leaf)
+            } else {
+                Call::Del(&cx, &range, leaf)
+            });
         }
-        self.call(space, Call::Commit);
+        self.call(Call::Commit);
     }
 }
 
@@ -287,7 +290,7 @@ pub(crate) fn register<L: Listener>(
         });
     }
     let (mut priority, mut wants_unchanged) = (0, false);
-    layer::run_hook(Place::Listener, "a listener's priority", &owner, || {
+    in_listener("a listener's priority", &owner, || {
         (priority, wants_unchanged) = (listener.priority(), listener.wants_unchanged());
     });
     let id = session.with(|topo| {

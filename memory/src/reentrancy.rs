@@ -12,15 +12,28 @@ use std::cell::Cell;
 /// is not.
 const DEEPEST: usize = 32;
 
-/// The owners whose code this thread runs, outermost first.
+/// The owners whose code this thread runs, outermost first, and how many listeners.
 struct Calling {
     owners: [Cell<ObjectId>; DEEPEST],
-    len: Cell<usize>,
+    /// How many owners, and [`LISTENER`] for each listener: one word, so that one look says that it is nobody's code at all.
+    running: Cell<u64>,
 }
 
+/// A listener in [`Calling::running`].
+const LISTENER: u64 = 1 << 32;
+
 impl Calling {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is above is the number of listeners"
+    )]
+    #[inline]
+    fn len(&self) -> usize {
+        self.running.get() as u32 as usize
+    }
+
     fn contains(&self, id: ObjectId) -> bool {
-        self.owners[..self.len.get()]
+        self.owners[..self.len()]
             .iter()
             .any(|owner| owner.get() == id)
     }
@@ -29,7 +42,7 @@ impl Calling {
 thread_local! {
     // Plain cells: nothing to be destroyed, so that it works in the last destructor of a thread as well.
     static CALLING: Calling = const {
-        Calling { owners: [const { Cell::new(ObjectId(0)) }; DEEPEST], len: Cell::new(0) }
+        Calling { owners: [const { Cell::new(ObjectId(0)) }; DEEPEST], running: Cell::new(0) }
     };
 }
 
@@ -44,27 +57,31 @@ pub fn is_inside(owner: &Object) -> bool {
 pub fn enter(owner: &Object) -> Option<Inside> {
     let id = owner.id();
     CALLING.with(|c| {
-        let len = c.len.get();
+        let len = c.len();
         if len > 0 && c.contains(id) {
             return None;
         }
         c.owners.get(len)?.set(id);
-        c.len.set(len + 1);
+        c.running.set(c.running.get() + 1);
         Some(Inside {
             _not_send: std::marker::PhantomData,
         })
     })
 }
 
-/// The same for a thread that runs nobody's code yet: what most accesses find. None: it does run somebody's.
-#[inline]
+/// The same for a thread that runs nobody's code yet, no listener's either: what most accesses find. None: it does run somebody's.
+#[expect(
+    clippy::inline_always,
+    reason = "it is a few instructions of the quickest way to a callback"
+)]
+#[inline(always)]
 pub(crate) fn enter_first(owner: &Object) -> Option<First> {
     CALLING.with(|c| {
-        if c.len.get() != 0 {
+        if c.running.get() != 0 {
             return None;
         }
         c.owners[0].set(owner.id());
-        c.len.set(1);
+        c.running.set(1);
         Some(First {
             _not_send: std::marker::PhantomData,
         })
@@ -80,7 +97,27 @@ pub(crate) struct First {
 impl Drop for First {
     #[inline]
     fn drop(&mut self) {
-        CALLING.with(|c| c.len.set(0));
+        CALLING.with(|c| c.running.set(0));
+    }
+}
+
+/// Says that this thread runs a listener, until the result is dropped: it is not [first](enter_first) anywhere meanwhile.
+pub(crate) fn listen() -> Listening {
+    CALLING.with(|c| c.running.set(c.running.get() + LISTENER));
+    Listening {
+        _not_send: std::marker::PhantomData,
+    }
+}
+
+/// A stay in a listener.
+#[must_use]
+pub(crate) struct Listening {
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        CALLING.with(|c| c.running.set(c.running.get() - LISTENER));
     }
 }
 
@@ -95,6 +132,43 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         // Stays end in the reverse order of their beginnings, as they are scopes of one thread.
-        CALLING.with(|c| c.len.set(c.len.get().saturating_sub(1)));
+        CALLING.with(|c| c.running.set(c.running.get() - 1));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{enter, enter_first, is_inside, listen};
+    use qom::{Container, Machine};
+
+    #[test]
+    fn the_quick_way_is_for_a_thread_that_runs_nobodys_code() {
+        let machine = Machine::new("first");
+        let [one, other] = [(); 2].map(|()| machine.create::<Container>().unwrap());
+        let [one, other] = [one.object(), other.object()];
+        let is_first = || enter_first(one).is_some();
+        assert!(is_first());
+        for _ in 0..3 {
+            let outer = enter(other).unwrap();
+            assert!(!is_first() && is_inside(other) && !is_inside(one));
+            let inner = enter(one).unwrap();
+            assert!(enter(one).is_none());
+            drop((inner, outer));
+            assert!(is_first());
+            let listening = [listen(), listen()];
+            assert!(!is_first());
+            let inside = enter(one).unwrap();
+            assert!(is_inside(one) && enter(one).is_none());
+            drop(inside);
+            let [outer, inner] = listening;
+            drop(inner);
+            assert!(!is_first());
+            drop(outer);
+            assert!(is_first());
+        }
+        let first = enter_first(one).unwrap();
+        assert!(is_inside(one) && enter(one).is_none() && enter(other).is_some());
+        drop(first);
+        assert!(!is_inside(one));
     }
 }

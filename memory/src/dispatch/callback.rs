@@ -61,7 +61,7 @@ pub(super) fn call_write(
     }
 }
 
-/// A read that is one call as it is, in the target's byte order, from a thread that runs nobody's callback: nearly all. None: what is asked for is not
+/// A read that is one call as it is, in the target's byte order, from a thread that runs nobody's code: nearly all. None: what is asked for is not
 /// that, and nothing was called; [`call_read`] is for it.
 #[expect(clippy::inline_always, reason = "see `call_read`")]
 #[inline(always)]
@@ -94,15 +94,11 @@ pub(super) fn call_write_at_once(
 #[inline(always)]
 fn admit_at_once(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> Option<reentrancy::First> {
     let owner = at.calls.owner.object();
-    let is_ordinary = at.calls.is_usual(offset, size)
-        && !attrs.is_memory_only()
-        && layer::depth(layer::Place::Listener) == 0
-        && !owner.is_withdrawn();
-    if is_ordinary {
-        reentrancy::enter_first(owner)
-    } else {
-        None
+    if !at.calls.is_usual(offset, size) || attrs.is_memory_only() || owner.is_withdrawn() {
+        return None;
     }
+    // A thread that runs a listener is not first either.
+    reentrancy::enter_first(owner)
 }
 
 /// Several calls, or one of another size; none where the region vetoes it as a whole.
