@@ -7,6 +7,7 @@ use crate::attrs::Attrs;
 use crate::leaf::{Calls, Leaf, Place};
 use crate::region::RegionKind;
 use crate::view::View;
+pub(crate) use callback::loaded;
 use callback::{call_read, call_read_at_once, call_write, call_write_at_once};
 use std::sync::atomic::Ordering;
 
@@ -137,22 +138,6 @@ fn load_by_call<T: Scalar>(
     attrs: Attrs,
 ) -> (u64, MemTx) {
     call_read(at, offset, T::SIZE, order, attrs)
-}
-
-/// What came of a load by callback, as the caller is told.
-#[inline]
-pub(crate) fn loaded<T: Scalar>((value, result): (u64, MemTx)) -> Result<T, MemTxError> {
-    match result.ok() {
-        Ok(()) => Ok(T::from_u64(value)),
-        Err(error) => refused(error),
-    }
-}
-
-/// Apart, so that what nearly all loads do is one straight way.
-#[cold]
-#[inline(never)]
-fn refused<T>(error: MemTxError) -> Result<T, MemTxError> {
-    Err(error)
 }
 
 /// A load that no single range serves: pieces, holes, ends of backings.

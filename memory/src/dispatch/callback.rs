@@ -1,6 +1,7 @@
 //! From an access to a region's callbacks: admission, splitting, byte order, panics.
 
-use crate::access::{self, Access, Endian, MemTx};
+use super::Scalar;
+use crate::access::{self, Access, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::leaf::{Calls, Place};
 use crate::reentrancy;
@@ -87,6 +88,22 @@ pub(super) fn call_write_at_once(
 ) -> Option<MemTx> {
     let _inside = admit_at_once(at, offset, size, attrs)?;
     Some(at.calls.ops.whole_write(at, offset, size, attrs, value))
+}
+
+/// What came of a load by callback, as the caller is told.
+#[inline]
+pub(crate) fn loaded<T: Scalar>((value, result): (u64, MemTx)) -> Result<T, MemTxError> {
+    match result.ok() {
+        Ok(()) => Ok(T::from_u64(value)),
+        Err(error) => refused(error),
+    }
+}
+
+/// Apart, so that what nearly all loads do is one straight way.
+#[cold]
+#[inline(never)]
+fn refused<T>(error: MemTxError) -> Result<T, MemTxError> {
+    Err(error)
 }
 
 /// What [`admit`] lets through where nothing about it is out of the ordinary.

@@ -67,8 +67,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A machine with nothing in it.
+    /// A machine with nothing in it, and a reader in its section: a grace period ends when a step says so.
     pub(crate) fn new(name: &str) -> Self {
+        let mut world = Self::unread(name);
+        world.reader = Some(Reader::enter(world.machine.handle()));
+        world
+    }
+
+    /// A machine with nothing in it that nobody reads: its grace periods end by themselves.
+    pub(crate) fn unread(name: &str) -> Self {
         let machine = Machine::builder(name)
             .recording(true)
             .embedder_driven(Arc::new(|| {}))
@@ -88,7 +95,7 @@ impl World {
         });
         Self {
             stage,
-            reader: Some(Reader::enter(machine.handle())),
+            reader: None,
             _events: events,
             handles: Default::default(),
             later: Vec::new(),
@@ -201,10 +208,19 @@ impl World {
 
     /// A grace period ends, and what it held up is dropped.
     pub(crate) fn grace(&mut self) {
-        if let Some(reader) = &self.reader {
-            reader.pass();
-        }
+        self.pass();
         self.run_executor();
+    }
+
+    /// What is retired waits for the executor.
+    fn pass(&self) {
+        match &self.reader {
+            Some(reader) => reader.pass(),
+            None => {
+                let domain = self.machine.domain();
+                domain.barrier(Some(PATIENCE)).expect("nobody reads");
+            }
+        }
     }
 
     /// Withdrawals that began in hooks end after them.

@@ -214,8 +214,8 @@ impl World {
         let found = look(&view);
         view.close();
         self.looked_at = Some(id);
-        if is_quiet && let Some(reader) = &self.reader {
-            reader.pass();
+        if is_quiet {
+            self.pass();
             self.run_executor_for_disposals();
             self.looked_at = None;
         }
