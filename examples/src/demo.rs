@@ -2,8 +2,8 @@
 //!
 //! [`run`] is the command. A [`Scenario`] shows one thing and fails where it does not come out as it says; all of them write to a
 //! [`Stage`]. Reading order: `scenario` (the list), `stage` and `failure` (where output and errors go), the small ones (`overlap`,
-//! `why_alive`, `churn`); then the main job, `traces`: the machine (`board`, `dma`), the guest's side ([`guest`](crate::guest), `replay`), and who
-//! watches (`window`, `witness`, `tally`).
+//! `why_alive`, `churn`); then the main job, `traces`: the machine (`board`, `dma`), the guest's side ([`guest`](crate::guest), `patience`,
+//! `replay`), and who watches (`window`, `witness`, `tally`).
 
 mod board;
 mod churn;

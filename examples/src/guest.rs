@@ -59,16 +59,16 @@ const FEATURES_OK: u8 = 8;
 /// The interrupt status says that the configuration changed.
 pub const CONFIG_CHANGED: u32 = 2;
 
-/// A reply, or the lack of one where a chain has no room for it.
+/// A reply; empty where the command's chain has no room for one.
 #[derive(Debug)]
 pub struct Reply {
     /// The queue.
     pub queue: Queue,
-    /// The name that [`Guest::submit`] gave to the command.
+    /// The number that [`Guest::submit`] gave to the command.
     pub number: u64,
     /// The bytes that the device says it wrote.
     pub bytes: Vec<u8>,
-    /// When it was submitted, and when it was seen.
+    /// From when the command was submitted until the reply was seen.
     pub took: Duration,
 }
 
@@ -194,7 +194,7 @@ impl Guest {
     /// Whether there is a virtio-gpu behind the registers.
     ///
     /// # Errors
-    /// There is none.
+    /// The registers cannot be reached, or are somebody else's.
     pub fn probe(&self) -> Result<(), GuestError> {
         self.expect(
             "the magic value",
@@ -248,7 +248,7 @@ impl Guest {
         }
         self.write(register::STATUS, u32::from(value))?;
         self.expect("the status", register::STATUS, u32::from(value))?;
-        if value & FEATURES_OK != 0 || value != 0 {
+        if value != 0 {
             return Ok(Vec::new());
         }
         self.accepted = 0;
@@ -319,7 +319,7 @@ impl Guest {
     /// Writes guest memory.
     ///
     /// # Errors
-    /// There is none, or not all of it.
+    /// No memory is there, or not so much.
     pub fn fill(&self, at: u64, bytes: &[u8]) -> Result<(), GuestError> {
         let done = self.space.write(Gpa(at), bytes, Attrs::default()).ok();
         done.map_err(|source| GuestError::Memory { at, source })
@@ -456,7 +456,7 @@ impl Guest {
         Ok(None)
     }
 
-    /// The first `written` bytes of a chain's writable part; fewer where it has not so many, which the comparison will show.
+    /// The first `written` bytes of a chain's writable part; fewer where it has not so many.
     fn collect(&self, writable: &[Segment], written: u32) -> Result<Vec<u8>, GuestError> {
         let mut bytes = Vec::new();
         for segment in writable {
