@@ -35,8 +35,8 @@ usage: holdfast-lifetimes [OPTIONS]
   --help           this text
 
 exit status: 0 all is well; 1 a cell of Holdfast's column or of the crates' is neither clean nor refused with nothing left, a
-search under Holdfast's rules finds anything, the crates differ from the model, or an unmap is answered while a reader is there; 2 the
-command line is wrong
+search under Holdfast's rules finds anything, the crates differ from the model, a loop on them leaves something or has too many or
+too few unplug events, the ledger does not explain a leak, or an unmap is answered while a reader is there; 2 the command line is wrong
 ";
 
 struct Arguments {

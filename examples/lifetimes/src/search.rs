@@ -17,8 +17,8 @@
 //! another's name, and an object goes when its last edge has gone, whichever that was. (A test winds up in another order and compares.) It can matter to
 //! faults on the way; they are counted as what they are, and the other orders are sequences of steps of their own.
 //!
-//! For withdrawal there is a stronger demand, which no other policy makes: whatever was withdrawn is finalized as soon as transfers have completed
-//! and a grace period has passed, while everybody else is still plugged. A state that fails it is **late**.
+//! For withdrawal there is a stronger demand, which no other policy makes: whatever was withdrawn is finalized as soon as transfers have
+//! completed, links to it are cleared, handles that the user kept are dropped and a grace period has passed, while everybody else is still plugged. A state that fails it is **late**.
 //!
 //! # Why one state stands for many
 //!

@@ -26,7 +26,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Cycles of plug and unplug.
+/// How many cycles of plug and unplug a loop has, where nobody says otherwise.
 pub const CYCLES: u32 = 10_000;
 /// How many points of a course are kept, beside its first.
 pub(crate) const POINTS: u32 = 20;
@@ -162,7 +162,7 @@ impl fmt::Display for Events {
 pub struct Took {
     /// From the call that unplugs until it returns: nothing new reaches the device any more.
     pub returned: Duration,
-    /// From there until the last finalizer has run, which is when the unplug event is sent; with the steps and grace periods of the scenario between.
+    /// From the begin of that call until the last finalizer has run, which is when the unplug event is sent; with the steps and grace periods of the scenario between.
     pub finalized: Duration,
 }
 

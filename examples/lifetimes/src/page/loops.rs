@@ -24,7 +24,7 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
     }
     text += "</p>\n<p>Under each chart: who can bring the leak about, and how long it takes from the unplug until the last finalizer has run, in steps of the scenario that come after it \
              and in grace periods. The unplug event, for which management waits before it uses an id again, is sent from there, in QEMU (DEVICE_DELETED) as here: where something is left, or \
-             the process has aborted or touched what is gone, it never comes. For the crates it is the middle one of all cycles, with a reader that stays in its section until the scenario lets a grace period pass.</p>\n";
+             the process has aborted or touched what is gone, it never comes. For the crates it is the middle one of all cycles, in a machine that nobody reads, so that grace periods end by themselves.</p>\n";
     let (mutual, others): (Vec<_>, Vec<_>) = contents
         .loops
         .iter()

@@ -12,7 +12,7 @@ pub(super) fn write(real: Option<&Real>) -> String {
          the text is the machine’s answer to why it is alive: holder, reason, and the line of source where the edge was made.</p>\n",
     );
     text += "<p>Every scenario that leaks under a policy of the table is here with its shape, who keeps whom. What leaks under mutual strong references and nowhere else has one shape, \
-             the owner that holds its region and the region that holds its owner: the two cases with the longest lists of rows.</p>\n";
+             the owner that holds its region and the region that holds its owner: a device, or an object that is none, keeps a counted handle to its own region.</p>\n";
     for (number, one) in real.explained.iter().enumerate() {
         let [holder, reason, place] = &one.held;
         let (left, after) = one.left;

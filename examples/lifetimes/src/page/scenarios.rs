@@ -134,7 +134,6 @@ fn one(row: &str, number: usize, group: &Group) -> String {
         0 => "no finalizer runs".into(),
         _ => format!("finalizers: {}", order.join(", ")),
     };
-    // A picture without its place in the page's heads would be called by its row alone.
     let after = if plate.report.verdict == Verdict::Abort {
         "at the assertion"
     } else {

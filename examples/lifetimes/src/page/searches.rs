@@ -18,9 +18,9 @@ pub(super) fn write(searches: &[Searched]) -> String {
         "<p>Two devices, <code>D0</code> with a container <code>C</code> and a region <code>M</code>, <code>D1</code> with a region <code>N</code> that can become an alias; \
          a plain child <code>V</code> of <code>D0</code> that owns a region <code>B</code>; system memory <code>S</code> with an address space on it; one address space \
          more, two mappings, one transfer in flight, one strong link, a panic in a hook. From there every sequence of up to {} steps of {} was taken: plug, unplug, \
-         drop, nest, detach, alias, open, close, map, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
-         runs. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
-         somebody who was withdrawn is kept by anything but a transfer, a grace period or a user’s handle. States that are equal but for a numbering count once. \
+         drop, nest, detach, alias, open, close, map, unmap, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
+         runs, if it is still open. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
+         somebody who was withdrawn is kept by anything but a transfer, a grace period, a user’s handle or a link of somebody who stays. States that are equal but for a numbering count once. \
          What goes wrong is not followed further.{}</p>\n",
         searches.iter().map(|it| it.size.steps).min().unwrap_or(0),
         match first.size.breadth {

@@ -70,7 +70,7 @@ pub fn draw(scenario: &Scenario, report: &Report) -> [String; 2] {
     pictures.try_into().unwrap_or_default()
 }
 
-/// A scenario after each step from the first that makes a graph worth looking at on: from the one before the first that ends something or takes it away.
+/// A scenario after each step, from the last one before anything is ended or taken out of a container on; a step that changes nothing is left out.
 pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
     let script = Script::of(scenario);
     let mut world = World::new("stages");

@@ -143,9 +143,9 @@ fn middle(times: usize, mut once: impl FnMut() -> Answer) -> Answer {
     }
 }
 
-/// When something ended.
+/// When an unmap ended.
 struct Ended {
-    /// The answer.
+    /// When it was answered.
     answered: Instant,
     /// Since when nobody reached the bytes, as far as somebody was told; none where the mapping had not ended.
     free: Option<Instant>,

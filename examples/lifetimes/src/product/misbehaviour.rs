@@ -52,7 +52,7 @@ struct Case {
 /// Who is called so stays when everybody else is unplugged.
 const STAYS: &str = "board";
 
-/// The count of an address space on its root, and that of a mapping, are cut by the withdrawal of the holder.
+// What is between a scenario and the case that is like it: the withdrawal cuts the counts of spaces, mappings and containers.
 const INSTEAD_OF_SPACE: &str = "The space itself is closed by the withdrawal, whatever the finalizer would do; a counted handle to its root is what can be kept instead.";
 const INSTEAD_OF_MAPPING: &str = "A mapping is closed by the withdrawal of its holder; a transfer in flight is what can be kept instead.";
 const INSTEAD_OF_CONTAINER: &str = "A container’s count on its subregion is cut by the withdrawal; the device’s own handle to the subregion takes its place.";

@@ -1,7 +1,7 @@
 //! A real machine that takes the model's steps: what each is in the product's own calls.
 //!
 //! What is driven exactly: every call of a user's or a device's, and, since the machine has no thread of its own, when the executor runs; since a
-//! reader stays in its section, when a grace period ends. What the product does by itself: the executor runs finalizers in the order in which
+//! reader stays in its section, when a grace period ends (in a world that is [unread](World::unread) they end by themselves). What the product does by itself: the executor runs finalizers in the order in which
 //! the objects were let go, where the model lets any be the next; so [`Step::Finalize`] has it run whatever waits. Where an object without a
 //! parent is dropped its hooks are the executor's too; here the dropper waits for them, as the model's does.
 
@@ -212,7 +212,7 @@ impl World {
         self.run_executor();
     }
 
-    /// What is retired waits for the executor.
+    /// A grace period ends; what it held up waits for the executor.
     fn pass(&self) {
         match &self.reader {
             Some(reader) => reader.pass(),

@@ -163,7 +163,7 @@ impl Report {
         self.events.iter().filter_map(finalized).collect()
     }
 
-    /// The finalizers in the order in which they ran.
+    /// Their names.
     pub fn order(&self) -> Vec<&'static str> {
         let finalized = self.finalized().into_iter();
         finalized.map(|id| self.cast.name(id)).collect()

@@ -13,7 +13,7 @@ pub enum Ending {
     Fault(Verdict),
     /// Somebody is left whom nobody can end.
     Leak,
-    /// Somebody who was withdrawn is kept, though transfers have completed and strong links are cleared (withdrawal only).
+    /// Somebody who was withdrawn is kept, though transfers have completed, strong links are cleared and kept handles dropped (withdrawal only).
     Late,
     /// Everything goes.
     Clean,

@@ -47,7 +47,7 @@ pub(super) struct Board {
 pub(super) struct Reply {
     /// When the line went high for it, with the reply in the used ring.
     pub(super) at: Instant,
-    /// Whether it brings back the fence that the command had.
+    /// The fence that it brings back; 0 where it brings none.
     pub(super) fence: u64,
     pub(super) response: Response,
 }
