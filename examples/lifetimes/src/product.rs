@@ -1,6 +1,6 @@
 //! The product itself: the same steps on a real machine of Holdfast's crates, with real devices, regions, mappings and finalizers.
 //!
-//! [`play`] takes a [`Scenario`] and [`follow`] any list of steps; each gives a [`Report`] with the verdict in the model's words, and with what only
+//! [`play`] takes a [`Scenario`] and gives a [`Report`] with the verdict in the model's words, and with what only
 //! the product can tell: the texts of its typed errors, and the ledger's answer to who keeps whom. [`agree()`] plays generated sequences beside the
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
@@ -23,7 +23,7 @@ mod world;
 
 pub use agree::{Agreement, Disagreement, agree};
 
-use crate::scenario::{Cast, Scenario, Script, Verdict};
+use crate::scenario::{Scenario, Script, Verdict};
 use crate::state::{Id, State};
 use crate::step::{Refusal, Step};
 use look::Seen;
@@ -72,24 +72,11 @@ pub struct Report {
 /// assert_eq!(report.order, ["a", "b", "A", "B"]);      // in one grace period; the model takes A before b, which is as good
 /// ```
 pub fn play(scenario: &Scenario) -> Report {
-    let mut script = Script::default();
-    (scenario.steps)(&mut script);
-    play_script(&script)
-}
-
-/// Plays a script on the real crates.
-pub fn play_script(script: &Script) -> Report {
-    perform(script.cast, &script.steps, &script.gone)
-}
-
-/// Takes steps on the real crates; all objects that they make should be gone at the end.
-pub fn follow(steps: &[Step]) -> Report {
-    perform(Cast::default(), steps, &[])
-}
-
-fn perform(cast: Cast, steps: &[Step], gone: &[Id]) -> Report {
+    let Script {
+        cast, steps, gone, ..
+    } = &Script::of(scenario);
     let mut world = World::new("lifetimes");
-    world.cast(cast, steps);
+    world.cast(*cast, steps);
     let mut graph_before = None;
     let mut held = Vec::new();
     let mut in_init = None;
@@ -174,6 +161,12 @@ impl Report {
             })
         };
     }
+}
+
+/// The middle one of what was measured, which no single slow one moves; none of none.
+fn middle(mut all: Vec<Duration>) -> Option<Duration> {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
 }
 
 /// The ledger's explanation of each object that is withdrawn and not finalized.

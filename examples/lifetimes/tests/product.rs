@@ -130,11 +130,12 @@ fn cycles_leave_nothing_behind() {
     use holdfast_lifetimes::product::severity::cycles;
     for scenario in ROWS.iter().chain(DEMONSTRATIONS) {
         let cycles = cycles(scenario, 20, 10);
-        // Whatever is unplugged is finalized some time after the call.
+        // The last finalizer ends after the call that unplugs has begun.
         assert!(
-            cycles
-                .took
-                .is_none_or(|took| took.returned <= took.finalized || !took.finalized.is_zero())
+            cycles.took.is_none_or(|took| !took.finalized.is_zero()),
+            "{}: {:?}",
+            scenario.row,
+            cycles.took
         );
         // From each device that is unplugged or dropped: not two from one and none from another.
         if let Some(events) = cycles.events {

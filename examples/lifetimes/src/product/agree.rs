@@ -13,6 +13,7 @@ use super::stage::{Happened, Stage};
 use super::world::World;
 use crate::policy::{Policy, Rules};
 use crate::run::Run;
+use crate::scenario::run_executor;
 use crate::search::{Breadth, D0, D1, Search, Size, WIND_UP, is_enabled, menu};
 use crate::show::trace;
 use crate::state::{Id, Mapping, Release, State, flag};
@@ -294,7 +295,7 @@ impl<'a> Duel<'a> {
             run.retire(region);
         }
         if matches!(step, Step::Grace | Step::Finalize(_)) {
-            self.run_executor();
+            run_executor(&mut self.state, self.rules, &mut Vec::new());
         } else if real != model {
             return Err(format!("the product: {real:?}; the model: {model:?}"));
         }
@@ -326,14 +327,6 @@ impl<'a> Duel<'a> {
                 Step::Unmap(place(&|map| *map == meant).unwrap_or(map))
             }
             step => step,
-        }
-    }
-
-    fn run_executor(&mut self) {
-        let is_next =
-            |state: &State, id: &Id| state.object(*id).is_alive() && state.object(*id).count == 0;
-        while let Some(id) = State::ids().find(|id| is_next(&self.state, id)) {
-            apply(&mut self.state, Step::Finalize(id), self.rules);
         }
     }
 

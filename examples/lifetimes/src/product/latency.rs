@@ -17,7 +17,7 @@ mod bound;
 mod meanwhile;
 mod reader;
 
-pub use bound::{MET, RESTS, asleep, hurried, unhurried};
+pub use bound::{MET, RESTS, asleep};
 pub use meanwhile::{Meanwhile, meanwhile};
 
 use super::PATIENCE;
@@ -80,8 +80,8 @@ impl Measured {
         self.unmaps.iter().map(|unmap| {
             let stays = unmap.stays;
             let bounds = [
-                (unmap.hurried, hurried(stays, self.waking)),
-                (unmap.unhurried, unhurried(stays, self.waking)),
+                (unmap.hurried, bound::hurried(stays, self.waking)),
+                (unmap.unhurried, bound::unhurried(stays, self.waking)),
             ];
             (stays, bounds)
         })
@@ -132,9 +132,7 @@ pub fn measure(times: usize) -> Measured {
 fn middle(times: usize, mut once: impl FnMut() -> Answer) -> Answer {
     let all: Vec<Answer> = (0..times.max(1)).map(|_| once()).collect();
     let middle = |part: fn(&Answer) -> Duration| {
-        let mut all: Vec<Duration> = all.iter().map(part).collect();
-        all.sort_unstable();
-        all[all.len() / 2]
+        super::middle(all.iter().map(part).collect()).unwrap_or_default()
     };
     Answer {
         after: middle(|answer| answer.after),

@@ -1,5 +1,6 @@
 //! A scenario over and over again in one real machine: what each time leaves behind, which is nothing.
 
+use super::middle;
 use super::stage::Set;
 use super::world::World;
 use crate::scenario::{Scenario, Script, Stretch};
@@ -77,12 +78,8 @@ pub fn cycles(scenario: &Scenario, n: u32, every: u32) -> Cycles {
         world.move_on();
     }
     world.end();
-    let median = |part: fn(&Took) -> Duration| {
-        let mut all: Vec<Duration> = took.iter().map(part).collect();
-        all.sort_unstable();
-        all.get(all.len() / 2).copied()
-    };
-    let took = median(|took| took.returned).zip(median(|took| took.finalized));
+    let middle = |part: fn(&Took) -> Duration| middle(took.iter().map(part).collect());
+    let took = middle(|took| took.returned).zip(middle(|took| took.finalized));
     Cycles {
         samples,
         took: took.map(|(returned, finalized)| Took {

@@ -269,9 +269,8 @@ impl Board {
                 Ok((header, response)) => (header.fence_id, response),
                 Err(error) => panic!("no reply: {error}"),
             };
-            let reply_to = reply.number;
             all.push((
-                reply_to,
+                reply.number,
                 Reply {
                     at,
                     fence,

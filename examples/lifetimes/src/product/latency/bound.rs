@@ -1,5 +1,6 @@
 //! What bounds the answer to an unmap: the sleeps of the crates, which are constants, and the scheduler’s share, which is measured.
 
+use super::super::middle;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,13 @@ fn woken(stays: Duration) -> u32 {
 
 /// The latest answer in a hurry, from the reader’s leave on, or from the command on where there is no reader: the crates’ own sleeps, and for each
 /// thread that is woken `waking`: how late such a thread is ([`Measured`](super::Measured)).
-pub fn hurried(stays: Duration, waking: Duration) -> Duration {
+pub(super) fn hurried(stays: Duration, waking: Duration) -> Duration {
     let sleeps = if stays.is_zero() { MET } else { asleep(stays) };
     sleeps + waking * woken(stays)
 }
 
 /// The same without a hurry: what was replaced may rest, and who measures looks now and then.
-pub fn unhurried(stays: Duration, waking: Duration) -> Duration {
+pub(super) fn unhurried(stays: Duration, waking: Duration) -> Duration {
     hurried(stays, waking) + RESTS + LOOKS + waking
 }
 
@@ -61,10 +62,5 @@ pub(super) fn waking() -> Duration {
             .join()
             .expect("a sleeper has nothing to panic about")
     });
-    slept.max(woken)
-}
-
-fn middle(mut all: Vec<Duration>) -> Duration {
-    all.sort_unstable();
-    all[all.len() / 2]
+    slept.max(woken).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! A reader that stays until it is told, an unmap that is not answered for as long as it does, and everybody else, who goes on.
 
-use super::board::Board;
+use super::board::{Board, Reply};
 use super::reader::Reader;
 use hw_virtio_gpu::wire::{Command, Response, UpdateCursor};
 use std::time::{Duration, Instant};
@@ -87,9 +87,11 @@ pub(super) fn on(board: &mut Board) -> Meanwhile {
     let (unmap, fence) = board.send(Command::ResourceUnmapBlob { resource });
     let mut answered = None;
     for _ in 0..ROUNDS {
-        seen.control += done(board, unmap, &mut answered, Command::GetDisplayInfo);
+        let info = ask_beside(board, unmap, &mut answered, Command::GetDisplayInfo);
+        seen.control += usize::from(matches!(info.response, Response::DisplayInfo(_)));
         let moved = Command::MoveCursor(UpdateCursor::default());
-        seen.cursor += done(board, unmap, &mut answered, moved);
+        let moved = ask_beside(board, unmap, &mut answered, moved);
+        seen.cursor += usize::from(moved.response == Response::Ok);
         seen.aside += usize::from(board.other.goes_on());
         if board.word().is_none() {
             // From the first time on: what was read before may have been read while the blob still was in the window.
@@ -112,24 +114,25 @@ pub(super) fn on(board: &mut Board) -> Meanwhile {
     seen
 }
 
-/// Sends a command and waits until it is done: 1. Notes the answer to the unmap where that comes first.
-fn done(
+/// Sends a command while an unmap is with the device, and waits for its reply. Notes the answer to the unmap where that comes first.
+fn ask_beside(
     board: &mut Board,
     unmap: u64,
-    answered: &mut Option<super::board::Reply>,
+    answered: &mut Option<Reply>,
     command: Command,
-) -> usize {
+) -> Reply {
     let (sent, _) = board.send(command);
+    let mut done = None;
     loop {
-        let mut is_done = false;
         for (number, reply) in board.collect() {
-            is_done |= number == sent;
-            if number == unmap {
+            if number == sent {
+                done = Some(reply);
+            } else if number == unmap {
                 *answered = Some(reply);
             }
         }
-        if is_done {
-            return 1;
+        if let Some(reply) = done {
+            return reply;
         }
     }
 }

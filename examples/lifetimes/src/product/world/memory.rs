@@ -124,7 +124,7 @@ impl World {
     }
 
     /// The window takes the leaf's place.
-    pub(super) fn exchange(&self, id: Id, window: &Pointer) -> Result<(), RegionError> {
+    fn exchange(&self, id: Id, window: &Pointer) -> Result<(), RegionError> {
         let Some(actor) = self.stage.actor(id) else {
             return Ok(());
         };
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// Looks at a region through a space of its own, as only what is shown can be mapped.
-    pub(super) fn through_a_view<R>(
+    fn through_a_view<R>(
         &mut self,
         id: Id,
         object: &Pointer,
@@ -222,7 +222,7 @@ impl World {
         found.map_err(refused)
     }
 
-    pub(super) fn run_executor_for_disposals(&self) {
+    fn run_executor_for_disposals(&self) {
         while self.machine.counters().grace.retired_items > 0 && self.machine.run_pending(1) > 0 {}
     }
 
