@@ -196,7 +196,9 @@ fn main() -> ExitCode {
         if arguments.searches {
             compare(&mut real, arguments.sequences, &mut failures, &progress);
         }
-        loops.join().unwrap_or_default()
+        loops
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     repeat_on_crates(&mut real, &loops, arguments.cycles, &progress);
     print_severity(&real, &loops);
@@ -329,7 +331,7 @@ fn sentence(news: News) -> String {
         News::Deeper(policy, habit, depth, states, bad) => format!(
             "{}, devices that close {}: {depth} steps, {states} states, {bad} of them end badly",
             policy.rules().short,
-            at(habit)
+            habit.when()
         ),
         News::Done(done, of) => format!("{done} of {of} searches done"),
     }
@@ -345,7 +347,7 @@ fn print_search(searched: &Searched) {
     println!(
         "{}, devices that close {}, {far}, {:.1?}:",
         searched.policy.rules().name,
-        at(searched.size.habit),
+        searched.size.habit.when(),
         searched.time
     );
     println!("  {}", findings(&searched.found, &Search::cast()));
@@ -410,19 +412,11 @@ fn search_without(rule: Rule, arguments: &Arguments) -> ExitCode {
         let found = Search::new(&rules, size).run();
         println!(
             "without {rule:?}, devices that close {}, {} steps:",
-            at(habit),
+            habit.when(),
             size.steps
         );
         println!("  {}", findings(&found, &Search::cast()));
         is_found |= !found.endings.is_empty();
     }
     ExitCode::from(u8::from(is_found))
-}
-
-const fn at(habit: Release) -> &'static str {
-    match habit {
-        Release::Completion => "at a completion",
-        Release::Unrealize => "in unrealize",
-        Release::Finalize => "in their finalizer",
-    }
 }

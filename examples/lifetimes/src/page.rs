@@ -16,6 +16,7 @@ mod searches;
 mod summary;
 
 use crate::picture::svg::escape;
+use crate::policy::Policy;
 use crate::product::album::Snapshot;
 use crate::product::devices::Bundled;
 use crate::product::latency::Measured;
@@ -160,7 +161,7 @@ pub fn write(contents: &Contents<'_>) -> String {
         loops::write(contents),
         real::write(contents.real),
         scenarios::write(contents, &ways),
-        commands::write(contents),
+        commands::write(),
     ];
     for ((id, head), body) in PARTS.into_iter().zip(bodies) {
         if body.is_empty() {
@@ -177,6 +178,14 @@ pub fn write(contents: &Contents<'_>) -> String {
 /// The name by which a link reaches a scenario.
 fn anchor(row: &str) -> String {
     format!("r{}", row.replace('\'', "p"))
+}
+
+/// The class of a row or a cell of Holdfast's, as an attribute; nothing for the other policies.
+fn ours(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Withdrawal => " class=\"ours\"",
+        _ => "",
+    }
 }
 
 /// The class of a table's word: what colour it has.

@@ -22,9 +22,9 @@ pub mod route;
 pub mod svg;
 
 use crate::policy::{Policy, Rules};
-use crate::scenario::{Report, Scenario, Script, play_script, run_executor};
+use crate::scenario::{Report, Scenario, Script, advance, play_script};
 use crate::state::State;
-use crate::step::{Step, apply_logged};
+use crate::step::Step;
 use graph::Graph;
 use layout::Layout;
 use route::Drawing;
@@ -87,8 +87,7 @@ fn built(script: &Script, rules: &Rules) -> (State, Option<Step>) {
         if takes_away(*step) {
             return (state, Some(*step));
         }
-        apply_logged(&mut state, *step, rules, Some(&mut events));
-        run_executor(&mut state, rules, &mut events);
+        advance(&mut state, *step, rules, &mut events);
     }
     (state, None)
 }

@@ -209,6 +209,20 @@ impl Policy {
         Self::Withdrawal,
     ];
 
+    /// The heads of the columns in which something is the same, in order, and what it is there.
+    pub(crate) fn alike<T: PartialEq>(of: impl Fn(&Rules) -> T) -> Vec<(Vec<&'static str>, T)> {
+        let mut groups: Vec<(Vec<&'static str>, T)> = Vec::new();
+        for policy in Self::ALL {
+            let rules = policy.rules();
+            let what = of(rules);
+            match groups.iter_mut().find(|(_, known)| *known == what) {
+                Some((names, _)) => names.push(rules.short),
+                None => groups.push((vec![rules.short], what)),
+            }
+        }
+        groups
+    }
+
     /// Its rules.
     pub const fn rules(self) -> &'static Rules {
         match self {

@@ -18,7 +18,7 @@ mod verdict;
 
 pub use script::{At, Cast, Script, Stretch};
 pub use verdict::{Report, Verdict, play, play_script, settle};
-pub(crate) use verdict::{has_orphans, run_executor};
+pub(crate) use verdict::{advance, has_orphans, run_executor};
 
 /// A scenario.
 #[derive(Clone, Copy, Debug)]

@@ -166,6 +166,11 @@ impl Found {
         traces.min_by_key(|trace| trace.len())
     }
 
+    /// Leaks, and what is kept too long.
+    pub const fn is_leak(ending: Ending) -> bool {
+        matches!(ending, Ending::Leak | Ending::Late)
+    }
+
     /// Uses after finalize, of freed storage as well.
     pub const fn is_use(ending: Ending) -> bool {
         matches!(

@@ -203,16 +203,7 @@ impl Loop {
     /// How many unplug events each cycle has and how long it takes until they come, in words: the heads of the columns in which that is the same, and what it
     /// is. Where something else than a leak comes first, the table says so.
     pub fn spans_in_words(&self) -> String {
-        let mut groups: Vec<(Vec<&'static str>, String)> = Vec::new();
-        for policy in Policy::ALL {
-            let rules = policy.rules();
-            let words = in_words(&unplugs(&self.scenario, rules));
-            match groups.iter_mut().find(|(_, known)| *known == words) {
-                Some((names, _)) => names.push(rules.short),
-                None => groups.push((vec![rules.short], words)),
-            }
-        }
-        let words = groups
+        let words = Policy::alike(|rules| in_words(&unplugs(&self.scenario, rules)))
             .into_iter()
             .map(|(names, words)| format!("{}: {words}", names.join(", ")));
         words.collect::<Vec<_>>().join("; ")

@@ -80,6 +80,17 @@ impl Step {
     }
 }
 
+impl Release {
+    /// When devices with this habit close what they have opened.
+    pub const fn when(self) -> &'static str {
+        match self {
+            Self::Completion => "at a completion",
+            Self::Unrealize => "in unrealize",
+            Self::Finalize => "in their finalizer",
+        }
+    }
+}
+
 const fn until(release: Release) -> &'static str {
     match release {
         Release::Completion => "",

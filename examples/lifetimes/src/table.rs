@@ -167,12 +167,7 @@ pub fn findings(found: &Found, cast: &Cast) -> String {
         },
     );
     for (ending, tally) in &found.endings {
-        let what = match ending {
-            Ending::Fault(verdict) => verdict.word(),
-            Ending::Leak => "LEAK",
-            Ending::Late => "late",
-            Ending::Clean => "ok",
-        };
+        let what = ending.word();
         let _ = writeln!(
             text,
             "    {what:<6} {:>8} first by: {}",

@@ -2,9 +2,8 @@
 
 use crate::policy::{Policy, Rules};
 use crate::run::Event;
-use crate::scenario::{Cast, Scenario, Script, run_executor, settle};
+use crate::scenario::{Cast, Scenario, Script, advance, settle};
 use crate::state::{Hook, State};
-use crate::step::apply_logged;
 
 /// A step, and what it set off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +42,7 @@ pub fn of(scenario: &Scenario, rules: &Rules) -> Vec<Moment> {
     };
     for step in &script.steps {
         let mut events = Vec::new();
-        apply_logged(&mut state, *step, rules, Some(&mut events));
-        run_executor(&mut state, rules, &mut events);
+        advance(&mut state, *step, rules, &mut events);
         add(step.show(&script.cast), events);
     }
     let mut events = Vec::new();
@@ -55,15 +53,7 @@ pub fn of(scenario: &Scenario, rules: &Rules) -> Vec<Moment> {
 
 /// The timelines of a scenario: the heads of the columns in which it is the same, and what happens in them.
 pub fn under_every_policy(scenario: &Scenario) -> Vec<(Vec<&'static str>, Vec<Moment>)> {
-    let mut groups: Vec<(Vec<&str>, Vec<Moment>)> = Vec::new();
-    for policy in Policy::ALL {
-        let (rules, moments) = (policy.rules(), of(scenario, policy.rules()));
-        match groups.iter_mut().find(|(_, known)| *known == moments) {
-            Some((names, _)) => names.push(rules.short),
-            None => groups.push((vec![rules.short], moments)),
-        }
-    }
-    groups
+    Policy::alike(|rules| of(scenario, rules))
 }
 
 impl Event {

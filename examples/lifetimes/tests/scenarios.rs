@@ -1,12 +1,12 @@
 //! The scenarios: Holdfast's column, the demonstrations' cells, the order of finalizers, and the cycles that are named.
 
+use holdfast_lifetimes::Policy;
 use holdfast_lifetimes::policy::{Rule, Rules};
 use holdfast_lifetimes::scenario::demonstrations::DEMONSTRATIONS;
 use holdfast_lifetimes::scenario::rows::ROWS;
 use holdfast_lifetimes::scenario::{Report, Verdict, play};
 use holdfast_lifetimes::state::{Id, State};
 use holdfast_lifetimes::table::Table;
-use holdfast_lifetimes::{Event, Policy};
 
 fn row(row: &str, rules: &Rules) -> Report {
     play(
@@ -100,17 +100,7 @@ fn finalizers_run_once_and_owners_after_their_regions() {
             if !report.faults.none() {
                 continue;
             }
-            let order: Vec<Id> = report
-                .events
-                .iter()
-                .filter_map(|event| {
-                    if let Event::Finalized(id) = event {
-                        Some(*id)
-                    } else {
-                        None
-                    }
-                })
-                .collect();
+            let order = report.finalized();
             let place = |id: Id| order.iter().position(|known| *known == id);
             for (at, id) in order.iter().copied().enumerate() {
                 assert_eq!(
@@ -177,8 +167,7 @@ fn a_region_that_left_a_view_goes_at_the_end_of_a_grace_period() {
         .iter()
         .find(|known| known.row == "C13")
         .unwrap();
-    let mut script = Script::default();
-    (scenario.steps)(&mut script);
+    let script = Script::of(scenario);
     let rules = Policy::Withdrawal.rules();
     let mut state = State::default();
     for step in &script.steps {

@@ -1,6 +1,6 @@
 //! How each thing on the page can be seen again.
 
-use super::{Contents, escape};
+use super::escape;
 use std::fmt::Write as _;
 
 /// What a command shows, and the command.
@@ -43,7 +43,7 @@ const COMMANDS: [(&str, &str); 9] = [
     ),
 ];
 
-pub(super) fn write(_: &Contents<'_>) -> String {
+pub(super) fn write() -> String {
     let mut text = String::from("<dl class=\"commands\">");
     for (what, command) in COMMANDS {
         let _ = write!(

@@ -1,7 +1,7 @@
 //! The table of scenarios and policies, each cell a link to its graphs. On a narrow screen each scenario becomes a block of its own.
 
 use super::scenarios::Ways;
-use super::{Contents, anchor, badge, escape};
+use super::{Contents, anchor, badge, escape, ours};
 use crate::policy::Policy;
 use std::fmt::Write as _;
 
@@ -40,11 +40,7 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
             let group = groups
                 .iter()
                 .position(|group| group.policies.contains(&policy));
-            let ours = if policy == Policy::Withdrawal {
-                " class=\"ours\""
-            } else {
-                ""
-            };
+            let ours = ours(policy);
             let _ = write!(
                 text,
                 "<td{ours} data-of=\"{}\"><a href=\"#{}-{}\" title=\"{}\">{}</a></td>",

@@ -1,14 +1,15 @@
 //! What was looked at and measured on the real crates beside the scenarios: the bundled devices, and the answer to an unmap.
 
 use super::{Real, escape};
+use crate::exhibit::{self, Exhibit};
 use crate::product::latency::{MET, Measured, RESTS};
 use std::fmt::Write as _;
 
 /// What belongs into the article of a scenario.
 pub(super) fn of(real: Option<&Real>, row: &str) -> String {
-    match (row, real) {
-        ("C12", Some(real)) => devices(real),
-        ("C13", Some(real)) => real.unmaps.as_ref().map(unmaps).unwrap_or_default(),
+    match (exhibit::of(row), real) {
+        (Some(Exhibit::Devices), Some(real)) => devices(real),
+        (Some(Exhibit::Unmaps), Some(real)) => real.unmaps.as_ref().map(unmaps).unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -97,7 +98,7 @@ fn unmaps(measured: &Measured) -> String {
         }
         text += "</tr>\n";
     }
-    let early: usize = measured.early();
+    let early = measured.early();
     let _ = writeln!(
         text,
         "</tbody></table>\n<p>{early} of these were answered while the reader was there. {}</p>",

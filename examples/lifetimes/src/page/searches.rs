@@ -1,10 +1,10 @@
 //! What the searches found: numbers, and the shortest way to each kind of ending.
 
 use super::summary::number_text;
-use super::{badge, escape};
+use super::{badge, escape, ours};
 use crate::scenario::Cast;
 use crate::search::campaign::Searched;
-use crate::search::{Breadth, Ending, Found, Search};
+use crate::search::{Breadth, Found, Search};
 use crate::severity::grouped;
 use crate::state::Release;
 use std::fmt::Write as _;
@@ -44,11 +44,7 @@ pub(super) fn write(searches: &[Searched]) -> String {
         let _ = writeln!(
             text,
             "<h3>Devices that close what they opened {}</h3>",
-            match habit {
-                Release::Finalize => "in their finalizer",
-                Release::Unrealize => "in unrealize",
-                Release::Completion => "at a completion",
-            }
+            habit.when()
         );
         text += &table(&of_habit);
         text += "<div class=\"traces\">";
@@ -69,12 +65,8 @@ fn table(searches: &[&Searched]) -> String {
         let found = &searched.found;
         let cell =
             |of: &str, value: u64, class: &str| number_text(of, value > 0, &grouped(value), class);
-        let leaks = found.count(|ending| matches!(ending, Ending::Leak | Ending::Late));
-        let ours = if searched.policy.rules().withdrawal().is_some() {
-            " class=\"ours\""
-        } else {
-            ""
-        };
+        let leaks = found.count(Found::is_leak);
+        let ours = ours(searched.policy);
         let _ = writeln!(
             text,
             "<tr{ours}><th scope=\"row\">{}{}</th><td data-of=\"states\">{}</td><td data-of=\"steps between them\">{}</td>{}{}{}<td data-of=\"seconds\">{:.1}</td></tr>",
@@ -98,11 +90,6 @@ fn table(searches: &[&Searched]) -> String {
 fn traces(searched: &Searched, cast: &Cast) -> String {
     let mut text = String::new();
     for (ending, tally) in &searched.found.endings {
-        let word = match ending {
-            Ending::Fault(verdict) => verdict.word(),
-            Ending::Leak | Ending::Late => "LEAK",
-            Ending::Clean => "ok",
-        };
         let steps: Vec<_> = tally
             .trace
             .iter()
@@ -112,7 +99,7 @@ fn traces(searched: &Searched, cast: &Cast) -> String {
             0 => "at the start already".into(),
             _ => format!("after: {}", steps.join("; ")),
         };
-        let _ = write!(text, "<li>{} {steps}</li>", badge(word));
+        let _ = write!(text, "<li>{} {steps}</li>", badge(ending.word()));
     }
     if text.is_empty() {
         text += if searched.found.is_whole {

@@ -1,6 +1,6 @@
 //! The head of the page: the verdict, and what each policy came to in numbers.
 
-use super::Contents;
+use super::{Contents, ours};
 use crate::policy::Policy;
 use crate::scenario::Verdict;
 use crate::search::Found;
@@ -187,11 +187,7 @@ fn counts(contents: &Contents<'_>) -> String {
             .collect();
         let count =
             |which: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| which(verdict)).count();
-        let ours = if policy == Policy::Withdrawal {
-            " class=\"ours\""
-        } else {
-            ""
-        };
+        let ours = ours(policy);
         let _ = write!(
             text,
             "<tr{ours}><th scope=\"row\">{} <small>{}</small></th>{}{}{}{}{}",
@@ -245,14 +241,7 @@ fn searched(contents: &Contents<'_>, policy: Policy) -> String {
     let cell =
         |of: &str, value: u64, class: &str| number_text(of, value > 0, &grouped(value), class);
     let states = sum(&|found| found.states);
-    let leaks = sum(&|found| {
-        found.count(|ending| {
-            matches!(
-                ending,
-                crate::search::Ending::Leak | crate::search::Ending::Late
-            )
-        })
-    });
+    let leaks = sum(&|found| found.count(Found::is_leak));
     let uses = sum(&|found| found.count(Found::is_use));
     let aborts = sum(&|found| found.count(Found::is_abort));
     let shortest = of_policy

@@ -132,8 +132,7 @@ fn counted_lines_are_the_counts_of_the_nodes() {
             .into_iter()
             .filter(|policy| *policy != Policy::Tracing)
         {
-            let mut script = Script::default();
-            (scenario(row).steps)(&mut script);
+            let script = Script::of(scenario(row));
             let rules = policy.rules();
             let (state, _) = built(&script, rules);
             let graph = Graph::of(&state, rules, &script, None);

@@ -44,8 +44,8 @@ impl Verdict {
         }
     }
 
-    /// Of faults, the one that decides.
-    pub fn of(faults: Faults) -> Option<Self> {
+    /// What faults come to, the worst first.
+    fn all_of(faults: Faults) -> impl Iterator<Item = Self> {
         [
             (Faults::ABORT, Self::Abort),
             (Faults::DOUBLE_FINALIZE, Self::DoubleFinalize),
@@ -53,7 +53,12 @@ impl Verdict {
             (Faults::USE_AFTER_FINALIZE, Self::UseAfterFinalize),
         ]
         .into_iter()
-        .find_map(|(fault, verdict)| faults.has(fault).then_some(verdict))
+        .filter_map(move |(fault, verdict)| faults.has(fault).then_some(verdict))
+    }
+
+    /// Of faults, the one that decides.
+    pub fn of(faults: Faults) -> Option<Self> {
+        Self::all_of(faults).next()
     }
 
     /// Whether a policy that promises to end everything may answer so.
@@ -87,20 +92,9 @@ pub struct Report {
 impl Report {
     /// The cell of the table: all faults, as the given table writes them.
     pub fn cell(&self) -> String {
-        let mut words = Vec::new();
-        for (fault, word) in [
-            (Faults::ABORT, "abort"),
-            (Faults::DOUBLE_FINALIZE, "twice"),
-            (Faults::USE_AFTER_FREE, "UAF"),
-            (Faults::USE_AFTER_FINALIZE, "UAFin"),
-        ] {
-            if self.faults.has(fault) {
-                words.push(word);
-            }
-        }
-        // After an abort nothing is left to leak.
-        if !self.leaked.is_empty() && !self.faults.has(Faults::ABORT) {
-            words.push("LEAK");
+        let mut words: Vec<_> = Verdict::all_of(self.faults).map(Verdict::word).collect();
+        if !self.leaked.is_empty() && !self.is_aborted() {
+            words.push(Verdict::Leak.word());
         }
         if words.is_empty() {
             return self.verdict.word().into();
@@ -127,8 +121,7 @@ impl Report {
         if self.verdict == Verdict::Leak && self.leaked.is_empty() {
             text += "a handle is open in the name of somebody who is gone";
         }
-        // After an abort nothing is left to leak.
-        if !self.leaked.is_empty() && !self.faults.has(Faults::ABORT) {
+        if !self.leaked.is_empty() && !self.is_aborted() {
             let names: Vec<_> = self.leaked.iter().map(|id| self.cast.name(*id)).collect();
             let _ = write!(text, "left: {}", names.join(", "));
             if let Some(first) = self.why.first() {
@@ -181,8 +174,7 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
     let mut events = Vec::new();
     let mut late = Vec::new();
     for step in &script.steps {
-        apply_logged(&mut state, *step, rules, Some(&mut events));
-        run_executor(&mut state, rules, &mut events);
+        advance(&mut state, *step, rules, &mut events);
         if late.is_empty() {
             late = kept_too_long(&state, rules);
         }
@@ -269,6 +261,18 @@ pub(crate) fn has_orphans(state: &State) -> bool {
             .any(|map| map.is_open() && gone(map.holder))
 }
 
+/// Takes a step, and runs every finalizer that is queued after it.
+pub(crate) fn advance(
+    state: &mut State,
+    step: Step,
+    rules: &Rules,
+    events: &mut Vec<Event>,
+) -> Outcome {
+    let outcome = apply_logged(state, step, rules, Some(events));
+    run_executor(state, rules, events);
+    outcome
+}
+
 /// Runs every finalizer that is queued.
 pub(crate) fn run_executor(state: &mut State, rules: &Rules, events: &mut Vec<Event>) {
     if rules.withdrawal().is_none() {
@@ -283,13 +287,8 @@ pub(crate) fn run_executor(state: &mut State, rules: &Rules, events: &mut Vec<Ev
 
 /// Lets everything pass that passes by itself: grace periods, the executor, the collector, until nothing changes.
 pub fn settle(state: &mut State, rules: &Rules, events: &mut Vec<Event>) {
-    loop {
-        run_executor(state, rules, events);
-        let grace = apply_logged(state, Step::Grace, rules, Some(events));
-        run_executor(state, rules, events);
-        let collect = apply_logged(state, Step::Collect, rules, Some(events));
-        if (grace, collect) == (Outcome::Nothing, Outcome::Nothing) {
-            return;
-        }
-    }
+    run_executor(state, rules, events);
+    while [Step::Grace, Step::Collect].map(|step| advance(state, step, rules, events))
+        != [Outcome::Nothing; 2]
+    {}
 }

@@ -19,6 +19,18 @@ pub enum Ending {
     Clean,
 }
 
+impl Ending {
+    /// A word for it, as in the table.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fault(verdict) => verdict.word(),
+            Self::Leak => Verdict::Leak.word(),
+            Self::Late => Verdict::Late.word(),
+            Self::Clean => Verdict::Clean.word(),
+        }
+    }
+}
+
 /// What the user does, in order, to be rid of everything.
 pub(crate) const WIND_UP: [Step; 13] = [
     Step::Detach {

@@ -5,9 +5,9 @@
 
 use crate::policy::Rules;
 use crate::run::Event;
-use crate::scenario::{Report, Scenario, Script, Stretch, Verdict, play, run_executor};
+use crate::scenario::{Report, Scenario, Script, Stretch, Verdict, advance, play};
 use crate::state::State;
-use crate::step::{Outcome, Step, apply_logged};
+use crate::step::{Outcome, Step};
 use std::fmt;
 
 /// From the first step that ends something to the last finalizer of those who should be gone.
@@ -62,8 +62,7 @@ pub fn unplugs(scenario: &Scenario, rules: &Rules) -> Vec<Cycle> {
     let mut state = State::default();
     let mut take = |at: usize, step: Step| {
         let mut events = Vec::new();
-        let outcome = apply_logged(&mut state, step, rules, Some(&mut events));
-        run_executor(&mut state, rules, &mut events);
+        let outcome = advance(&mut state, step, rules, &mut events);
         for clock in &mut clocks {
             clock.pass(at, step, outcome, &events);
         }
