@@ -37,6 +37,10 @@ impl RangeValue for Leaf {
     fn range(&self) -> &FlatRange {
         &self.inner.range
     }
+
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.inner)
+    }
 }
 
 struct LeafInner {

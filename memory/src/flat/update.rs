@@ -84,7 +84,7 @@ impl<V: RangeValue> FlatView<V> {
                 old.push(value);
             }
             if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
-                view.map = view.map.spliced(span, entries);
+                view.map = view.map.spliced(span, entries, &V::count);
             }
         });
         renderer.give_back(new);

@@ -12,6 +12,12 @@ use crate::span_map::{self, SpanMap};
 pub trait RangeValue: Clone {
     /// The range that it was made for.
     fn range(&self) -> &FlatRange;
+
+    /// How many share what it points to, where it is a counted pointer. It is read where many are about to be cloned, to have all counts fetched at
+    /// once; what it says does not matter.
+    fn count(&self) -> usize {
+        1
+    }
 }
 
 impl RangeValue for FlatRange {

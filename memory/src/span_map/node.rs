@@ -119,7 +119,10 @@ impl<V: Clone> Leaf<V> {
         begin: usize,
         end: usize,
         entries: &mut Entries<V>,
+        fetch: &impl Fn(&V) -> usize,
     ) -> Counted<Self> {
+        let stay = self.slots[..begin].iter().chain(&self.slots[end..self.len]);
+        fetch_all(stay.flatten().map(|(_, value)| fetch(value)));
         Counted::make(|leaf: &mut Self| {
             leaf.copy(self, 0..begin);
             leaf.append(entries.drain(..));
@@ -135,6 +138,12 @@ impl<V: Clone> Leaf<V> {
         self.slots[to.clone()].clone_from_slice(&other.slots[entries]);
         self.len = to.end;
     }
+}
+
+/// Reads all counts that are about to be raised: in a large map each is a miss of the caches, and a processor waits for many reads at once, but for
+/// one raised count after the other.
+fn fetch_all(counts: impl Iterator<Item = usize>) {
+    black_box(counts.fold(0, usize::wrapping_add));
 }
 
 impl<V> Empty for Branch<V> {
@@ -179,11 +188,9 @@ impl<V> Branch<V> {
         })
     }
 
-    /// Reads the counts of the children, which are about to be raised: in a large map each is a miss of the caches, and a processor waits for many
-    /// reads at once, but for one raised count after the other.
+    /// Reads the counts of the children, which are about to be raised.
     fn fetch_counts(&self) {
-        let counts = self.children[..self.len].iter().flatten();
-        black_box(counts.map(Node::count).fold(0, usize::wrapping_add));
+        fetch_all(self.children[..self.len].iter().flatten().map(Node::count));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -44,11 +44,16 @@ impl<V: Clone> SpanMap<V> {
     /// Where the replacement does not ascend, overlaps itself, or overlaps an entry that stays.
     #[must_use]
     pub fn splice(&self, span: Span, replacement: impl IntoIterator<Item = (Span, V)>) -> Self {
-        self.spliced(span, replacement.into_iter().collect())
+        self.spliced(span, replacement.into_iter().collect(), &|_| 0)
     }
 
-    /// The same, with a list that is there already.
-    pub(crate) fn spliced(&self, span: Span, mut entries: Entries<V>) -> Self {
+    /// The same, with a list that is there already. `fetch` reads what the clone of a value writes: its count.
+    pub(crate) fn spliced(
+        &self,
+        span: Span,
+        mut entries: Entries<V>,
+        fetch: &impl Fn(&V) -> usize,
+    ) -> Self {
         check(&entries);
         let Some(root) = &self.root else {
             return Self::from_nodes(leaves(entries));
@@ -56,7 +61,7 @@ impl<V: Clone> SpanMap<V> {
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             self.check_apart(span, first.hull(*last));
         }
-        match replace(root, span, &mut entries) {
+        match replace(root, span, &mut entries, fetch) {
             Nodes::None => Self::new(),
             Nodes::One(node) => Self::from_root(Some(node)),
             Nodes::Many(nodes) => Self::from_nodes(nodes),
@@ -115,14 +120,19 @@ impl<V> Nodes<V> {
 }
 
 /// The node with the entries that overlap `span` replaced by these, of which none are left, as nodes of its height.
-fn replace<V: Clone>(node: &Node<V>, span: Span, entries: &mut Entries<V>) -> Nodes<V> {
+fn replace<V: Clone>(
+    node: &Node<V>,
+    span: Span,
+    entries: &mut Entries<V>,
+    fetch: &impl Fn(&V) -> usize,
+) -> Nodes<V> {
     match node {
         Node::Leaf(leaf) => {
             let begin = leaf.first_reaching(span.first());
             let end = leaf.last_beginning(span.last()).max(begin);
             match begin + entries.len() + (leaf.len() - end) {
                 0 => Nodes::None,
-                1..=LEAF => Nodes::One(Node::Leaf(leaf.spliced(begin, end, entries))),
+                1..=LEAF => Nodes::One(Node::Leaf(leaf.spliced(begin, end, entries, fetch))),
                 len => {
                     let stay = |range: std::ops::Range<usize>| {
                         range.filter_map(|at| {
@@ -141,7 +151,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: &mut Entries<V>) -> No
             let left = branch.index_for(span.first());
             let right = branch.index_for(span.last());
             let first = match branch.child(left) {
-                Some(child) => replace(child, span, entries),
+                Some(child) => replace(child, span, entries, fetch),
                 None => Nodes::None,
             };
             let first = match first {
@@ -158,7 +168,7 @@ fn replace<V: Clone>(node: &Node<V>, span: Span, entries: &mut Entries<V>) -> No
             if right > left
                 && let Some(child) = branch.child(right)
             {
-                replace(child, span, &mut Entries::new()).append_to(&mut nodes);
+                replace(child, span, &mut Entries::new(), fetch).append_to(&mut nodes);
             }
             let to = nodes.len();
             nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));
