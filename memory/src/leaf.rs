@@ -30,7 +30,7 @@ pub struct Leaf {
 
 const _: () = assert!(
     size_of::<Leaf>() == 32,
-    "sixteen of them, each with its span, are a block of memory that allocators have at hand"
+    "sixteen of them, each with its span, fit into a block of those that a thread keeps for nodes"
 );
 
 impl RangeValue for Leaf {

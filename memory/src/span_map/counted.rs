@@ -138,7 +138,6 @@ const MOST: usize = 256;
 /// A block that nobody uses, and the next one.
 struct Unused(Option<NonNull<Self>>);
 
-#[derive(Default)]
 struct AtHand {
     first: Cell<Option<NonNull<Unused>>>,
     len: Cell<usize>,

@@ -5,7 +5,7 @@
 //! which key comes last at its begin. Guest memory maps are made of aligned pieces, so that most often this is the answer; where keys begin inside
 //! slots, one comparison more mostly settles it, and halving is the rest.
 
-use std::hint::select_unpredictable;
+use std::hint::{cold_path, select_unpredictable};
 use std::ops::Range;
 
 /// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` keys and `SLOTS` slots are powers of two.
@@ -20,22 +20,23 @@ pub(super) struct Keys<const N: usize, const SLOTS: usize> {
     base: u64,
     /// A slot has `1 << shift` addresses; the first begins at the base.
     shift: u32,
-    /// Whether every key is at the begin of a slot.
-    is_exact: bool,
-    /// For each slot the last key that is not above its begin, as an index.
+    /// For each slot the last key that is not above its begin, as an index; each with [`UNSURE`] unless every key is at the begin of a slot. (Of all slots
+    /// or of none, so that a processor guesses right which.)
     hints: [u8; SLOTS],
     first: [u64; N],
 }
 
+/// Marks hints that are to be compared with the keys.
+const UNSURE: u8 = 0x80;
+
 impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     /// No keys.
     pub(super) const EMPTY: Self = {
-        assert!(N.is_power_of_two() && N <= 256 && SLOTS.is_power_of_two());
+        assert!(N.is_power_of_two() && N <= UNSURE as usize && SLOTS.is_power_of_two());
         Self {
             _apart: [0; 6],
             base: u64::MAX,
             shift: 0,
-            is_exact: true,
             hints: [0; SLOTS],
             first: [u64::MAX; N],
         }
@@ -57,7 +58,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
             return;
         };
         self.base = self.first[0];
-        self.is_exact = true;
+        let mut is_exact = true;
         self.hints = [0; SLOTS];
         let bits = u64::BITS - (last - self.base).leading_zeros();
         self.shift = bits.saturating_sub(SLOTS.ilog2());
@@ -65,7 +66,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
         for (at, key) in (0..).zip(&self.first[..len]).skip(1) {
             let slot = (key - self.base) >> self.shift;
             let is_at_begin = slot << self.shift == key - self.base;
-            self.is_exact &= is_at_begin;
+            is_exact &= is_at_begin;
             // INVARIANT: below SLOTS, as the shift is chosen so; one more where the key is inside the last slot.
             let from = usize::try_from(slot).unwrap_or(SLOTS) + usize::from(!is_at_begin);
             if let Some(hint) = self.hints.get_mut(from) {
@@ -80,6 +81,11 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
                 *hint = (*earlier).max(*hint);
             }
             step *= 2;
+        }
+        if !is_exact {
+            for hint in &mut self.hints {
+                *hint |= UNSURE;
+            }
         }
     }
 
@@ -100,10 +106,12 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     pub(super) fn find_at_once(&self, addr: u64) -> Option<usize> {
         let slot = addr.wrapping_sub(self.base) >> self.shift;
         let slot = usize::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1);
-        let hint = usize::from(self.hints[slot]) & (N - 1);
-        if self.is_exact {
-            return Some(hint);
+        let hint = self.hints[slot];
+        if hint & UNSURE == 0 {
+            return Some(usize::from(hint) & (N - 1));
         }
+        cold_path();
+        let hint = usize::from(hint) & (N - 1);
         let next = (hint + 1).min(N - 1);
         let at = select_unpredictable(self.first[next] <= addr, next, hint);
         let next = (at + 1).min(N - 1);
@@ -128,7 +136,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{Keys, UNSURE};
     use proptest::prelude::*;
 
     fn keys_of(keys: &[u64]) -> Keys<16, 32> {
@@ -171,13 +179,17 @@ mod tests {
         }
     }
 
+    fn is_exact(keys: &[u64]) -> bool {
+        keys_of(keys).hints.iter().all(|hint| hint & UNSURE == 0)
+    }
+
     #[test]
     fn aligned_keys_are_found_by_the_table_alone() {
         for step in [1, 2, 0x1000, 1 << 40] {
             let aligned: Vec<_> = (0..16).map(|i| 7 + i * step).collect();
-            assert!(keys_of(&aligned).is_exact);
+            assert!(is_exact(&aligned));
         }
-        assert!(!keys_of(&[0, 3, 1 << 30]).is_exact);
+        assert!(!is_exact(&[0, 3, 1 << 30]));
     }
 
     proptest! {
