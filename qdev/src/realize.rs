@@ -150,7 +150,7 @@ fn run_stations(object: &Pointer) -> Result<(), RealizeError> {
     for (i, station) in stations.iter().enumerate() {
         let outcome = {
             // In here nothing may be waited for: a withdrawal waits for this.
-            let _inside = layer::enter(Place::Hook);
+            let _inside = layer::enter_code(Place::Hook, object.id());
             catch_unwind(AssertUnwindSafe(|| (station.realize)(object, &cx)))
         };
         let error = match outcome {

@@ -3,6 +3,7 @@
 //! A thread that is inside one of these may not wait for a withdrawal or a grace period: what it waits for could be
 //! waiting for it. The layers above say where they are with [`enter`]; the waiting calls ask [`innermost`].
 
+use crate::object::ObjectId;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
@@ -41,6 +42,7 @@ impl std::fmt::Display for Place {
 
 thread_local! {
     static DEPTHS: [Cell<u32>; 7] = const { [const { Cell::new(0) }; 7] };
+    static RUNNING: Cell<Option<ObjectId>> = const { Cell::new(None) };
 }
 
 /// Says that this thread is inside `place` until the result is dropped.
@@ -48,6 +50,24 @@ thread_local! {
 pub fn enter(place: Place) -> Inside {
     let _ = DEPTHS.try_with(|d| d[place as usize].set(d[place as usize].get() + 1));
     Inside(place, PhantomData)
+}
+
+/// The same for code of an object's: the ledger notes that it is whose code took the user handles that are taken meanwhile.
+#[inline]
+pub fn enter_code(place: Place, object: ObjectId) -> InsideCode {
+    let inside = enter(place);
+    let outer = RUNNING
+        .try_with(|running| running.replace(Some(object)))
+        .unwrap_or(None);
+    InsideCode {
+        outer,
+        _inside: inside,
+    }
+}
+
+/// The object whose code this thread runs, the innermost of several.
+pub(crate) fn running() -> Option<ObjectId> {
+    RUNNING.try_with(Cell::get).unwrap_or(None)
 }
 
 /// How deep this thread is inside `place`.
@@ -81,6 +101,21 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         let _ = DEPTHS.try_with(|d| d[self.0 as usize].set(d[self.0 as usize].get() - 1));
+    }
+}
+
+/// A stay inside an object's code; belongs to its thread.
+#[must_use]
+#[derive(Debug)]
+pub struct InsideCode {
+    outer: Option<ObjectId>,
+    _inside: Inside,
+}
+
+impl Drop for InsideCode {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = RUNNING.try_with(|running| running.set(self.outer));
     }
 }
 

@@ -55,11 +55,13 @@ pub(crate) fn create(
     // From here on the handle below stands for the counts of a new object: whatever goes wrong, dropping it withdraws
     // the object and all children that its init has made.
     let handle = Ref::<crate::RootObject>::adopt(object.clone());
-    let instance = own_code(class.name(), || init(&mut Init { object: &object }))?;
+    let instance = own_code(&object, class.name(), || {
+        init(&mut Init { object: &object })
+    })?;
     object.set_instance(instance);
     for level in class.levels.iter().rev() {
         if let Some(instance) = object.any_instance() {
-            own_code(level.level, || (level.post_init)(instance))?;
+            own_code(&object, level.level, || (level.post_init)(instance))?;
         }
     }
     object.set_complete();
@@ -73,8 +75,12 @@ pub(crate) fn create(
 }
 
 /// Runs the code of an object that is being made.
-fn own_code<R>(type_name: &'static str, f: impl FnOnce() -> R) -> Result<R, CreateError> {
-    let _inside = context::enter(Place::Hook);
+fn own_code<R>(
+    object: &Object,
+    type_name: &'static str,
+    f: impl FnOnce() -> R,
+) -> Result<R, CreateError> {
+    let _inside = context::enter_code(Place::Hook, object.id());
     panics::catch(f).map_err(|panic| CreateError::Panicked {
         type_name,
         message: panics::message_of(panic),

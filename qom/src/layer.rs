@@ -2,7 +2,7 @@
 //!
 //! Device authors need none of this.
 
-pub use crate::context::{Inside, Place, depth, enter, innermost};
+pub use crate::context::{Inside, InsideCode, Place, depth, enter, enter_code, innermost};
 pub use crate::hold::Hold;
 pub use crate::instance::Typed;
 pub use crate::ledger::{Holder, Reason};

@@ -10,7 +10,8 @@ mod render;
 pub use explain::WhyAlive;
 pub use graph::{Graph, GraphEdge, GraphNode, NodeKind};
 
-use crate::object::Object;
+use crate::context;
+use crate::object::{Object, ObjectId};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
@@ -64,6 +65,8 @@ pub(crate) struct Edge {
     pub(crate) reason: Reason,
     pub(crate) holder: Holder,
     pub(crate) place: Option<&'static Location<'static>>,
+    /// Whose code made it, where that is known.
+    pub(crate) by: Option<ObjectId>,
 }
 
 impl Object {
@@ -76,6 +79,7 @@ impl Object {
                     reason,
                     holder,
                     place: Some(place),
+                    by: None,
                 });
             });
         }
@@ -136,6 +140,7 @@ impl Edges {
             reason,
             holder,
             place,
+            by: context::running(),
         });
         let mut list = self.0.lock();
         let Some(id) = list.free else {

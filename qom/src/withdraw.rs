@@ -334,7 +334,7 @@ pub(crate) fn close_one(holder: &Object, handle: Arc<dyn Handle>) {
 
 /// Runs user code at `place`; false: it panicked, which is reported.
 pub(crate) fn run_hook(place: Place, what: &str, object: &Object, f: impl FnOnce()) -> bool {
-    let _inside = context::enter(place);
+    let _inside = context::enter_code(place, object.id());
     match panics::catch(f) {
         Ok(()) => true,
         Err(panic) => {

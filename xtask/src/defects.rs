@@ -77,7 +77,9 @@ fn run(runner: &Runner, defects: &[Defect]) -> Outcome {
                 failures.push(format!("without {}: {file}: {what}", defect.name));
             }
         }
-        if let Err(what) = must_fail(runner.run(&mut defect.search(&root), TEST)) {
+        let built = runner.run(&mut searching(&root, "build"), BUILD);
+        let searched = built.and_then(|_| must_fail(runner.run(&mut defect.search(&root), TEST)));
+        if let Err(what) = searched {
             failures.push(format!("without {}: the search: {what}", defect.rule));
         }
     }
@@ -105,18 +107,17 @@ impl Defect {
 
     /// The model's search without the same rule: its exit status is 1 where it finds something.
     fn search(self, root: &Path) -> Command {
-        let args = [
-            "run",
-            "--release",
-            "--quiet",
-            "-p",
-            "holdfast-lifetimes",
-            "--",
-        ];
-        let mut command = cargo(root, args);
+        let mut command = searching(root, "run");
+        command.arg("--");
         command.args(["--without", self.rule, "--steps", STEPS]);
         command
     }
+}
+
+/// Cargo, to build the model or to run it.
+fn searching(root: &Path, what: &str) -> Command {
+    let args = [what, "--release", "--quiet", "-p", "holdfast-lifetimes"];
+    cargo(root, args)
 }
 
 /// What has been run was to end by itself and to fail.

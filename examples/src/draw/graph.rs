@@ -327,6 +327,7 @@ mod tests {
             to,
             reason: Reason::CHILD,
             place: None,
+            taken_by: None,
         };
         Graph {
             nodes: (0..n).map(node).collect(),

@@ -89,13 +89,8 @@ impl WhyAlive {
         let mut text = format!("{} [{}]", self.graph.nodes[edge.from].label, edge.reason);
         let beside = |e: &&GraphEdge| (e.from, e.to, e.reason) == (edge.from, edge.to, edge.reason);
         let mut places: Vec<String> = Vec::new();
-        for place in self
-            .graph
-            .edges
-            .iter()
-            .filter(beside)
-            .filter_map(|e| e.place)
-        {
+        let beside_it = || self.graph.edges.iter().filter(beside);
+        for place in beside_it().filter_map(|e| e.place) {
             let place = format!("{}:{}", place.file(), place.line());
             if !places.contains(&place) {
                 places.push(place);
@@ -108,6 +103,11 @@ impl WhyAlive {
         }
         if more > 0 {
             let _ = write!(text, " and {more} more places");
+        }
+        let mut takers: Vec<&str> = beside_it().filter_map(|e| e.taken_by.as_deref()).collect();
+        takers.dedup();
+        if !takers.is_empty() {
+            let _ = write!(text, ", taken in the code of {}", takers.join(", "));
         }
         text
     }

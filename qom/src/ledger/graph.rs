@@ -46,6 +46,8 @@ pub struct GraphEdge {
     pub reason: Reason,
     /// The source place that made the edge, where it is known.
     pub place: Option<&'static Location<'static>>,
+    /// The object whose code took a user handle, where it was an object's: the handle is in its fields, most likely.
+    pub taken_by: Option<String>,
 }
 
 /// Who keeps whom alive in a machine, at one moment.
@@ -123,6 +125,7 @@ impl Graph {
                     to,
                     reason: Reason::CHILD,
                     place: None,
+                    taken_by: None,
                 });
             }
         }
@@ -172,11 +175,14 @@ impl Graph {
                     self.nodes.len() - 1
                 })
             });
+            let by = edge.by.filter(|_| edge.reason == Reason::USER_HANDLE);
+            let by = by.and_then(|id| index.get(&id));
             self.edges.push(GraphEdge {
                 from,
                 to,
                 reason: edge.reason,
                 place: edge.place,
+                taken_by: by.map(|at| self.nodes[*at].label.clone()),
             });
         }
         let unnamed = now.storage().saturating_sub(known);
@@ -210,6 +216,7 @@ impl Graph {
                 to,
                 reason,
                 place: None,
+                taken_by: None,
             });
         }
     }

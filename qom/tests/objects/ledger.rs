@@ -2,8 +2,9 @@
 
 use crate::probe::{LONG, Log, SHORT, plant, probe};
 use qom::layer::{self, Hold, Holder, Reason};
-use qom::{Machine, NodeKind, ObjectOps};
+use qom::{Init, Machine, MachineHandle, NodeKind, ObjectImpl, ObjectOps, Ref, RootObject};
 use std::panic::Location;
+use std::sync::Mutex;
 
 fn machine(recording: bool) -> Machine {
     Machine::builder("ledger").recording(recording).build()
@@ -219,4 +220,52 @@ fn what_is_gone_is_said_to_be_gone() {
         why.to_string(),
         format!("{name} is not alive: nothing keeps it")
     );
+}
+
+/// Keeps a handle to whoever it finds under `found` when it is complete, and clones it when it is unparented.
+struct Keeper {
+    object: RootObject,
+    machine: MachineHandle,
+    kept: Mutex<Vec<Ref>>,
+}
+qom::object_type! { Keeper("keeper") { object: RootObject } }
+impl ObjectImpl for Keeper {
+    fn init(cx: &mut Init<'_>) -> Self {
+        Self {
+            machine: layer::machine_of(cx.object()),
+            object: cx.parent(),
+            kept: Mutex::default(),
+        }
+    }
+    fn post_init(&self) {
+        let found = self.machine.resolve("/machine/found").unwrap();
+        self.kept.lock().unwrap().push(found);
+    }
+    fn unparent(&self) {
+        self.kept.lock().unwrap().clear();
+    }
+}
+
+#[test]
+fn a_handle_that_an_objects_code_took_is_told_with_the_object() {
+    let machine = machine(true);
+    let found = plant(&machine, machine.root(), &Log::default(), "found");
+    let why = || machine.why_alive(found.object()).to_string();
+    let keeper = machine.create::<Keeper>().unwrap();
+    machine.root().add_child("keeper", &keeper).unwrap();
+    let text = why();
+    assert!(
+        text.contains(", taken in the code of /machine/keeper"),
+        "{text}"
+    );
+    let graph = machine.reference_graph();
+    let taken = |by: Option<&str>| {
+        let edges = graph.edges.iter();
+        edges.filter(|e| e.taken_by.as_deref() == by).count()
+    };
+    assert_eq!(taken(Some("/machine/keeper")), 1, "the one in its field");
+    assert!(taken(None) > 1, "the test's own are nobody's");
+    keeper.unparent().unwrap();
+    let text = why();
+    assert!(!text.contains("taken in"), "{text}");
 }
