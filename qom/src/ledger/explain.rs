@@ -84,13 +84,20 @@ impl WhyAlive {
             .collect()
     }
 
-    /// `holder [reason] at place, place`: an edge, with the places of all that lie beside it.
+    /// `holder (2) [reason] at place, place`: an edge, with the number and the places of all that lie beside it.
     pub(crate) fn describe_edge(&self, edge: &GraphEdge) -> String {
-        let mut text = format!("{} [{}]", self.graph.nodes[edge.from].label, edge.reason);
-        let beside = |e: &&GraphEdge| (e.from, e.to, e.reason) == (edge.from, edge.to, edge.reason);
+        let holder = &self.graph.nodes[edge.from];
+        let key = |e: &GraphEdge| (e.from, e.to, e.reason);
+        let beside = || self.graph.edges.iter().filter(|e| key(e) == key(edge));
+        let mut text = holder.label.clone();
+        let number = beside().count();
+        // The label of handles has their number.
+        if number > 1 && holder.kind != NodeKind::Handles {
+            let _ = write!(text, " ({number})");
+        }
+        let _ = write!(text, " [{}]", edge.reason);
         let mut places: Vec<String> = Vec::new();
-        let beside_it = || self.graph.edges.iter().filter(beside);
-        for place in beside_it().filter_map(|e| e.place) {
+        for place in beside().filter_map(|e| e.place) {
             let place = format!("{}:{}", place.file(), place.line());
             if !places.contains(&place) {
                 places.push(place);
@@ -104,7 +111,7 @@ impl WhyAlive {
         if more > 0 {
             let _ = write!(text, " and {more} more places");
         }
-        let mut takers: Vec<&str> = beside_it().filter_map(|e| e.taken_by.as_deref()).collect();
+        let mut takers: Vec<&str> = beside().filter_map(|e| e.taken_by.as_deref()).collect();
         takers.dedup();
         if !takers.is_empty() {
             let _ = write!(text, ", taken in the code of {}", takers.join(", "));

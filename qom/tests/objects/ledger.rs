@@ -70,7 +70,26 @@ fn all_places_of_user_handles_are_named() {
     for line in [first, first + 1] {
         assert!(text.contains(&format!("{}:{line}", file!())), "{text}");
     }
-    assert!(text.contains("handles outside (2)"), "{text}");
+    assert!(text.contains("handles outside (2) [user handle]"), "{text}");
+}
+
+/// As many as there are: what is counted can be added up from the text.
+#[test]
+fn parallel_edges_are_told_once_with_their_number() {
+    let machine = machine(true);
+    let log = Log::default();
+    let a = plant(&machine, machine.root(), &log, "a");
+    let views = Holder::named("flat views");
+    let first = Hold::new(a.object(), Reason("view"), views.clone()).unwrap();
+    let told = || machine.why_alive(a.object()).to_string();
+    assert!(told().contains("flat views [view] at "), "{}", told());
+    let _second = Hold::new(a.object(), Reason("view"), views.clone()).unwrap();
+    let _other = Hold::new(a.object(), Reason("copy"), views).unwrap();
+    let text = told();
+    assert!(text.contains("flat views (2) [view] at "), "{text}");
+    assert!(!text.contains("(1) (1)"), "handles say it already: {text}");
+    drop(first);
+    assert!(told().contains("flat views [view] at "), "{}", told());
 }
 
 #[test]
