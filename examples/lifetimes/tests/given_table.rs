@@ -86,7 +86,8 @@ fn the_given_cells_are_played_or_their_difference_is_known() {
     assert_eq!(
         own,
         [
-            "6'", "6b", "7'", "9'", "11'", "12c", "14", "14'", "15", "15'", "16", "16'", "17", "18"
+            "6'", "6b", "7'", "9'", "11'", "12c", "14", "14'", "15", "15'", "15''", "16", "16'",
+            "17", "18"
         ],
         "rows that the given table does not have"
     );
@@ -131,6 +132,8 @@ fn the_rows_beside_the_given_ones() {
     // What unrealize did not come to is nobody's any more, unless somebody knows what was opened in the name.
     assert_eq!(row("15"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
     assert_eq!(row("15'"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
+    // Nor is what nobody realized: no hook runs.
+    assert_eq!(row("15''"), ["LEAK", "LEAK", "LEAK", "LEAK", "ok"]);
     // Shown in a foreign container by somebody who never had a parent, and so never an unrealize.
     assert_eq!(row("11'"), ["LEAK", "LEAK", "abort", "LEAK", "ok"]);
     // One device's space on another's memory ends with its holder, in C, whose root is kept meanwhile; here the root goes first.

@@ -214,6 +214,7 @@ fn each_rule_of_the_withdrawal_is_seen_by_a_row() {
         (Rule::RetractSpaces, "12c", "late"),
         (Rule::RetractMappings, "12b", "late"),
         (Rule::CloseOpened, "15'", "LEAK"),
+        (Rule::CloseOpened, "15''", "LEAK"),
         (Rule::CutLinks, "18", "LEAK"),
         (Rule::CatchPanics, "15", "LEAK"),
         (Rule::GraceBeforeLettingGo, "3c", "UAFin"),

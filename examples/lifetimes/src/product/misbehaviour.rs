@@ -149,7 +149,7 @@ const CASES: &[Case] = &[
         misbehave: deeds::panics_in_unrealize,
     },
     Case {
-        rows: &["15'", "16"],
+        rows: &["15'", "15''", "16"],
         title: "a transfer in the name of a device that is gone, which nobody completes",
         near: "In the name of who is withdrawn nothing is opened, and what a panicking unrealize leaves open is closed; the transfer is begun before, and whoever should complete it has gone.",
         misbehave: deeds::orphan_transfer,

@@ -40,6 +40,7 @@ pub const ROWS: &[Scenario] = scenarios! {
     "14'", listener_stays, "an address space closed while such a listener is registered";
     "15", panic_in_unrealize, "unrealize panics (returns early) before it unmaps";
     "15'", panic_before_close, "the same with an address space on system memory: unrealize panics before it closes it";
+    "15''", never_realized_space, "never realized, an address space on system memory that only its unrealize closes, dropped";
     "16", opened_when_withdrawn, "a handle kept over the unplug, an address space opened in its name";
     "16'", shown_when_withdrawn, "a handle kept over the unplug, the region shown again";
     "17", second_container, "a region nested into a second container";
@@ -372,6 +373,14 @@ fn panic_before_close(s: &mut Script) {
     s.open(sys, d, At::Unrealize);
     s.panics_in(Hook::Unrealize, d);
     s.unplug(d);
+}
+
+/// Nobody closes what was opened before a realize but the withdrawal itself: no hook of the device's or of the bus runs.
+fn never_realized_space(s: &mut Script) {
+    let sys = s.system("S");
+    let d = s.device("D");
+    s.open(sys, d, At::Unrealize);
+    s.drop(d);
 }
 
 fn opened_when_withdrawn(s: &mut Script) {

@@ -79,6 +79,11 @@ const ENTRIES: &[Entry] = &[
         "the mapping or the space is the guest’s doing, the early return or panic in unrealize the device’s; where the guest can provoke that too, the leak is the guest’s",
     ),
     (
+        &["15''"],
+        Hand::Author,
+        "a device opens the space before it is realized and trusts a hook that never runs; whoever introspects it, or fails to realize it, has it leak",
+    ),
+    (
         &["16", "16'"],
         Hand::Management,
         "somebody on the host keeps a handle over the unplug and goes on using it; the guest has no handles",
