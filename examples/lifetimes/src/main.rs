@@ -5,6 +5,7 @@
 use holdfast_lifetimes::exhibit::{self, Times};
 use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
+use holdfast_lifetimes::scenario::{Script, or_nobody};
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
 use holdfast_lifetimes::search::{Breadth, Search, Size};
 use holdfast_lifetimes::severity::{self, Loop, Sizes};
@@ -247,12 +248,15 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
     let cell = Cell::of(scenario);
     print!("{text}");
     println!(
-        "    {:<10} {:<12} {}\n{:28}finalized: {}",
+        "    {:<10} {:<12} {}\n{:28}finalized: {}\n{:28}expected: {}; left: {}",
         "the crates",
         cell.word,
         cell.refused.as_deref().unwrap_or_default(),
         "",
-        cell.order.join(", ")
+        or_nobody(&cell.order),
+        "",
+        Script::of(scenario).expected(),
+        or_nobody(&cell.left)
     );
     for (head, list) in [
         ("happened", &cell.events),

@@ -75,6 +75,8 @@ pub struct Cell {
     pub order: Vec<String>,
     /// The ledger's answer to what held those that were withdrawn and not gone yet.
     pub held: Vec<String>,
+    /// Who should be gone at the end and is not.
+    pub left: Vec<String>,
     /// The ledger's answer to what keeps those that should be gone at the end.
     pub why: Vec<String>,
     /// What happened, in order.

@@ -17,7 +17,7 @@ mod script;
 mod verdict;
 
 pub use script::{At, Cast, Script, Stretch};
-pub use verdict::{Report, Verdict, play, play_script, settle};
+pub use verdict::{Report, Verdict, or_nobody, play, play_script, settle};
 pub(crate) use verdict::{advance, has_orphans, run_executor};
 
 /// A scenario.

@@ -3,7 +3,7 @@
 use crate::policy::Policy;
 use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::rows::ROWS;
-use crate::scenario::{Cast, Report, Scenario, Script, Verdict, play};
+use crate::scenario::{Cast, Report, Scenario, Script, Verdict, or_nobody, play};
 use crate::search::{Ending, Found};
 use crate::show::trace;
 use std::fmt::{self, Write as _};
@@ -92,12 +92,14 @@ impl Table {
         for (policy, report) in Policy::ALL.iter().zip(reports) {
             let _ = writeln!(
                 text,
-                "    {:<10} {:<12} {}\n{:28}finalized: {}",
+                "    {:<10} {:<12} {}\n{:28}finalized: {}\n{:28}{}",
                 policy.rules().short,
                 report.cell(),
                 report.sentence(),
                 "",
-                report.order().join(", ")
+                or_nobody(&report.order()),
+                "",
+                report.sets()
             );
         }
         Some(text)

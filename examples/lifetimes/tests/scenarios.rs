@@ -33,6 +33,27 @@ fn holdfast_is_clean_or_refuses_with_nothing_left() {
     );
 }
 
+/// Both sets, of who may be left and of who is, are told under each policy.
+#[test]
+fn who_may_be_left_and_who_is_left_are_told() {
+    let table = Table::of_everything();
+    for (row, policy, told) in [
+        ("3c", Policy::Piggyback, "expected: nobody; left: D, M"),
+        ("3c", Policy::Withdrawal, "expected: nobody; left: nobody"),
+        (
+            "8",
+            Policy::Withdrawal,
+            "expected: nobody of D; left: nobody",
+        ),
+    ] {
+        let sets = table.report(row, policy).unwrap().sets();
+        assert_eq!(sets, told, "{row} {policy:?}");
+        assert!(table.about(row).unwrap().contains(told), "{row}");
+    }
+    let aborted = table.report("17", Policy::Piggyback).unwrap();
+    assert!(aborted.is_aborted() && aborted.sets().ends_with("not told, as it aborts"));
+}
+
 #[test]
 fn every_demonstration_is_there_and_shows_what_it_is_for() {
     let numbers: std::collections::BTreeSet<u32> = DEMONSTRATIONS

@@ -28,6 +28,7 @@ impl Cell {
             refused: report.refused,
             order: report.order,
             held: report.held,
+            left: report.left,
             why: report.why,
             events: report.events,
             pictures: None,

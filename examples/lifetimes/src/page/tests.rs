@@ -30,6 +30,7 @@ fn real(table: &Table) -> Real {
         refused: (scenario.row == "2c").then(|| "a <region> & its \"owner\"".into()),
         order: vec!["M".into(), "D".into()],
         held: vec![],
+        left: vec![],
         why: vec![],
         events: vec!["D: finalized".into()],
         pictures: (scenario.row == "3c").then(|| ["<b>one</b>", "<b>two</b>"].map(Into::into)),

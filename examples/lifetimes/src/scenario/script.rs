@@ -71,6 +71,15 @@ impl Script {
         script
     }
 
+    /// Who may be left at the end, in words; the machine's own regions always stay.
+    pub fn expected(&self) -> String {
+        if self.gone.is_empty() {
+            return "nobody".into();
+        }
+        let gone: Vec<_> = self.gone.iter().map(|id| self.cast.name(*id)).collect();
+        format!("nobody of {}", gone.join(", "))
+    }
+
     /// Whether another script has the same steps with the same cast, and expects the same.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.steps, &self.cast, &self.gone) == (&other.steps, &other.cast, &other.gone)

@@ -86,7 +86,18 @@ pub struct Report {
     pub events: Vec<Event>,
     /// The last state.
     pub state: State,
+    /// Who may be left, in words.
+    pub expected: String,
     cast: Cast,
+}
+
+/// Names, or that there are none.
+pub fn or_nobody(names: &[impl AsRef<str>]) -> String {
+    if names.is_empty() {
+        return "nobody".into();
+    }
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    names.join(", ")
 }
 
 impl Report {
@@ -145,6 +156,15 @@ impl Report {
     /// Whether an assertion failed: after that nothing runs, and nothing is left to leak.
     pub const fn is_aborted(&self) -> bool {
         self.faults.has(Faults::ABORT)
+    }
+
+    /// Who is to be left and who is: `expected: nobody; left: D, M`.
+    pub fn sets(&self) -> String {
+        let left: Vec<_> = self.leaked.iter().map(|id| self.cast.name(*id)).collect();
+        if self.is_aborted() {
+            return format!("expected: {}; left: not told, as it aborts", self.expected);
+        }
+        format!("expected: {}; left: {}", self.expected, or_nobody(&left))
     }
 
     /// The objects in the order in which their finalizers ended.
@@ -209,6 +229,7 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
         late,
         refused,
         events,
+        expected: script.expected(),
         cast: script.cast,
         state,
     }
