@@ -119,8 +119,9 @@ pub fn edges(state: &State, rules: &Rules) -> Vec<Edge> {
     for map in state.maps.iter().filter(|map| map.is_open()) {
         add(map.holder, counted(map.region), Reason::Mapping);
     }
-    for pin in state.pins.iter().filter(|pin| pin.is_object()) {
-        add(Id::MACHINE, counted(*pin), Reason::Transfer);
+    let transfers = state.pins.iter().zip(state.pin_holders);
+    for (region, holder) in transfers.filter(|(region, _)| region.is_object()) {
+        add(holder, counted(*region), Reason::Transfer);
     }
     for link in &state.links {
         add(link.from, link.to, Reason::Link);

@@ -1,7 +1,7 @@
 //! Steps and traces in words.
 
 use crate::scenario::Cast;
-use crate::state::{Action, Hook, Release};
+use crate::state::{Action, Hook, Id, Release};
 use crate::step::Step;
 
 impl Step {
@@ -55,7 +55,14 @@ impl Step {
                 )
             }
             Self::Unmap(map) => format!("unmap {map}"),
-            Self::Pin(_, region) => format!("pin {}", n(region)),
+            Self::Pin {
+                region,
+                holder: Id::MACHINE,
+                ..
+            } => format!("pin {}", n(region)),
+            Self::Pin { region, holder, .. } => {
+                format!("pin {} in the name of {}", n(region), n(holder))
+            }
             Self::Complete(_) => "complete the transfer".into(),
             Self::Link(_, from, to) => format!("link {} to {}", n(from), n(to)),
             Self::Unlink(_) => "clear the link".into(),

@@ -291,6 +291,8 @@ pub struct State {
     pub maps: [Mapping; MAPS],
     /// The regions that transfers in flight go to.
     pub pins: [Id; PINS],
+    /// In whose name each of them is; nobody where there is none. It completes by itself, whatever becomes of its holder.
+    pub pin_holders: [Id; PINS],
     /// The strong links.
     pub links: [Link; LINKS],
     /// Code in hooks.
@@ -311,6 +313,7 @@ impl Default for State {
             spaces: [Space::EMPTY; SPACES],
             maps: [Mapping::EMPTY; MAPS],
             pins: [Id::NONE; PINS],
+            pin_holders: [Id::NONE; PINS],
             links: [Link {
                 from: Id::NONE,
                 to: Id::NONE,

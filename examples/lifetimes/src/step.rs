@@ -105,7 +105,14 @@ pub enum Step {
     /// The user, or a completion, closes a mapping.
     Unmap(u8),
     /// A transfer to a region begins.
-    Pin(u8, Id),
+    Pin {
+        /// The transfer's number.
+        pin: u8,
+        /// The region.
+        region: Id,
+        /// In whose name.
+        holder: Id,
+    },
     /// It completes.
     Complete(u8),
     /// A strong link is set.
@@ -250,7 +257,11 @@ fn take(run: &mut Run<'_>, step: Step) -> Outcome {
             },
         ),
         Step::Unmap(map) => run.unmap(map),
-        Step::Pin(pin, region) => run.pin(pin, region),
+        Step::Pin {
+            pin,
+            region,
+            holder,
+        } => run.pin(pin, region, holder),
         Step::Complete(pin) => run.complete(pin),
         Step::Link(link, from, to) => link_up(run, link, Link { from, to }),
         Step::Unlink(link) => run.unlink(usize::from(link)),

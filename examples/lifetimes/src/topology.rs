@@ -245,22 +245,24 @@ impl Run<'_> {
         Outcome::Done
     }
 
-    pub(crate) fn pin(&mut self, pin: u8, region: Id) -> Outcome {
-        if !self.made(region) {
+    pub(crate) fn pin(&mut self, pin: u8, region: Id, holder: Id) -> Outcome {
+        if !self.made(region) || (holder.is_object() && !self.made(holder)) {
             return Outcome::Nothing;
         }
-        if self.refuses([region, Id::NONE]) {
+        if self.refuses([region, holder]) {
             return Outcome::Refused(Refusal::Withdrawn);
         }
         self.touch(region, "pinned");
         let counted = self.target(region);
         self.reference(counted);
         self.s.pins[usize::from(pin)] = region;
+        self.s.pin_holders[usize::from(pin)] = holder;
         Outcome::Done
     }
 
     pub(crate) fn complete(&mut self, pin: u8) -> Outcome {
         let region = std::mem::replace(&mut self.s.pins[usize::from(pin)], Id::NONE);
+        self.s.pin_holders[usize::from(pin)] = Id::NONE;
         if !region.is_object() {
             return Outcome::Nothing;
         }

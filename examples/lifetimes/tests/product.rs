@@ -248,7 +248,8 @@ fn what_a_scenario_shows_is_text_as_well() {
         (
             "C14",
             &[
-                "after “pin blob”",
+                "after “pin blob in the name of E”",
+                "I/O of /machine/E [pin (I/O in flight)]",
                 "W =(subregion)=> blob",
                 "the ledger: /machine/G/V is alive",
                 "blob =(owner)=> V",
@@ -290,5 +291,23 @@ fn an_answer_is_not_late_by_ten_times_its_bound() {
             let latest = bound * 10 + Duration::from_millis(20);
             assert!(answer.beyond < latest, "{stays:?}: {measured:?}");
         }
+    }
+}
+
+/// Where a peer is at work in somebody's memory, the machine knows that it is the peer.
+#[test]
+fn the_peer_holds_what_it_is_at_work_in() {
+    for (row, holder) in [
+        ("4", "I/O of /machine/E"),
+        ("7", "I/O of /machine/E"),
+        ("9", "I/O of /machine/E"),
+        ("C14", "I/O of /machine/E"),
+    ] {
+        let scenario = DEMONSTRATIONS.iter().chain(ROWS);
+        let scenario = scenario.into_iter().find(|known| known.row == row).unwrap();
+        let report = product::play(scenario);
+        assert_eq!(report.verdict, Verdict::Clean, "{row}");
+        let held = report.held.join("\n");
+        assert!(held.contains(holder), "{row}: {held}");
     }
 }

@@ -253,6 +253,11 @@ impl Graph {
     }
 
     fn add_pointers(&mut self, state: &State) {
+        for (number, holder) in numbered(&state.pin_holders) {
+            if holder.is_object() {
+                self.point(Who::Object(*holder), Who::Transfer(number), "its I/O");
+            }
+        }
         for id in State::ids().filter(|id| state.object(*id).is_alive()) {
             let object = state.object(id);
             let me = Who::Object(id);
@@ -388,6 +393,7 @@ fn sources(state: &State, rules: &Rules, edge: Edge) -> Vec<Who> {
     let is_of_holder = |handle: Who| match handle {
         Who::Space(number) => state.spaces[usize::from(number)].holder == edge.from,
         Who::Mapping(number) => state.maps[usize::from(number)].holder == edge.from,
+        Who::Transfer(number) => state.pin_holders[usize::from(number)] == edge.from,
         _ => edge.from == Id::MACHINE,
     };
     of_handles(state)

@@ -175,7 +175,11 @@ impl World {
                 },
             ),
             Step::Unmap(map) => self.unmap(map),
-            Step::Pin(pin, region) => self.pin(pin, region),
+            Step::Pin {
+                pin,
+                region,
+                holder,
+            } => self.pin(pin, region, holder),
             Step::Complete(pin) => Ok(self.complete(pin)),
             Step::Link(link, from, to) => self.link(link, from, to),
             Step::Unlink(link) => self.unlink(link),
@@ -350,7 +354,7 @@ fn first_use(step: Step, id: Id) -> Option<bool> {
     match step {
         Step::Alias { alias, .. } if alias == id => Some(true),
         Step::Nest { sub, .. } if sub == id => Some(false),
-        Step::Map { region, .. } | Step::Pin(_, region) if region == id => Some(false),
+        Step::Map { region, .. } | Step::Pin { region, .. } if region == id => Some(false),
         Step::Open { root, .. } if root == id => Some(false),
         Step::Alias { target, .. } if target == id => Some(false),
         Step::Link(_, from, to) if from == id || to == id => Some(false),

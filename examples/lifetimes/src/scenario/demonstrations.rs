@@ -16,7 +16,7 @@ pub const DEMONSTRATIONS: &[Scenario] = scenarios! {
     "C3b", |s| descriptor_at_own_bar(s, At::Unrealize), "leak-3-selfmap: unrealize unmaps";
     "C3c", |s| descriptor_at_own_bar(s, At::Finalize), "leak-3-selfmap: the destructor unmaps";
     "C4", severity, "severity: two cycles of plug, map, unplug; each adds what it leaks";
-    "C5a", mapped_under_parent, "nondevice-owner: the parent unplugged with a hostmem region in flight";
+    "C5a", mapped_under_parent, "nondevice-owner: the parent unplugged while a peer has its hostmem object’s region mapped";
     "C5b", shared_memory, "nondevice-owner: a shared-memory mapping object unparented with its region mapped";
     "C6a", rows::never_parented, "never-parented: shown, hidden, dropped before the grace period";
     "C6b", never_parented_after_grace, "never-parented: dropped after the grace period";
@@ -60,11 +60,12 @@ fn severity(s: &mut Script) {
 
 fn mapped_under_parent(s: &mut Script) {
     let g = s.plugged("G");
+    let peer = s.plugged("E");
     let (_, blob) = rows::hostmem(s, g);
-    let transfer = s.pin(blob);
+    s.map(blob, peer, At::Unrealize);
     s.unplug(g);
     s.grace();
-    s.complete(transfer);
+    s.unplug(peer);
 }
 
 fn shared_memory(s: &mut Script) {

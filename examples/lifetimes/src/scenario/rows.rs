@@ -123,7 +123,7 @@ fn peer_transfer(s: &mut Script) {
     let d = s.plugged("D");
     let e = s.plugged("E");
     let m = s.leaf("M", d);
-    let transfer = s.pin(m);
+    let transfer = s.pin(m, e);
     s.unplug(d);
     s.grace();
     s.complete(transfer);
@@ -195,7 +195,7 @@ fn blob(s: &mut Script, make: fn(&mut Script, Id) -> (Id, Id), unmap: fn(&mut Sc
     let space = s.open(window, ME, At::Completion);
     let (owner, blob) = make(s, g);
     s.nest(blob, window);
-    let transfer = s.pin(blob);
+    let transfer = s.pin(blob, e);
     s.detach(blob, window);
     unmap(s, owner, blob);
     s.grace();
@@ -251,7 +251,7 @@ fn lives_elsewhere(s: &mut Script, leave: fn(&mut Script, Id, Id)) {
     let d = s.plugged("D");
     let e = s.plugged("E");
     let m = s.leaf("M", d);
-    let transfer = s.pin(m);
+    let transfer = s.pin(m, e);
     leave(s, m, e);
     s.grace();
     s.complete(transfer);

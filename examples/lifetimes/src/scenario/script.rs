@@ -310,11 +310,15 @@ impl Script {
         }
     }
 
-    /// A transfer begins.
-    pub fn pin(&mut self, region: Id) -> u8 {
+    /// A transfer begins, in somebody's name.
+    pub fn pin(&mut self, region: Id, holder: Id) -> u8 {
         let pin = self.pins;
         self.pins += 1;
-        self.then(Step::Pin(pin, region));
+        self.then(Step::Pin {
+            pin,
+            region,
+            holder,
+        });
         pin
     }
 

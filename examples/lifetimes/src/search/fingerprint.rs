@@ -5,7 +5,7 @@ use crate::state::{Hook, Kind, State};
 
 /// Two states of one search have the same fingerprint where they are equal, and else practically never.
 ///
-/// What no step of a search changes (kind, owner, storage) is left out; everything else is a byte of one of the words that are mixed.
+/// What no step of a search changes (kind, owner, storage, in whose name a transfer is) is left out; everything else is a byte of one of the words that are mixed.
 pub fn fingerprint(state: &State) -> u128 {
     let mut mixer = Mixer::default();
     // A search makes nothing after its start, so that empty places stay empty.

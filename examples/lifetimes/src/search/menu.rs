@@ -65,7 +65,12 @@ pub fn menu(rules: &Rules, size: Size) -> Vec<Step> {
         [M, B, N]
             .into_iter()
             .take(if core { 2 } else { 3 })
-            .map(|region| Step::Pin(0, region)),
+            .map(|region| Step::Pin {
+                pin: 0,
+                region,
+                // In one name always: who it is decides nothing but whether it is refused, which mappings show.
+                holder: Id::MACHINE,
+            }),
     );
     menu.push(Step::Complete(0));
     let links = [(D0, D1), (V, D0), (D0, M), (D1, D0)];
@@ -141,7 +146,7 @@ pub fn is_enabled(state: &State, step: Step, rules: &Rules) -> bool {
             let slot = state.maps[usize::from(map)];
             slot.is_open() && (slot.release == Release::Completion || named(slot.holder))
         }
-        Step::Pin(pin, region) => !state.pins[usize::from(pin)].is_object() && named(region),
+        Step::Pin { pin, region, .. } => !state.pins[usize::from(pin)].is_object() && named(region),
         Step::Complete(pin) => state.pins[usize::from(pin)].is_object(),
         Step::Link(link, from, to) => {
             !state.links[usize::from(link)].to.is_object() && named(from) && named(to)

@@ -254,16 +254,14 @@ impl World {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn pin(&mut self, pin: u8, id: Id) -> Taken {
-        let Some(actor) = self.stage.actor(id) else {
+    pub(super) fn pin(&mut self, pin: u8, id: Id, holder: Id) -> Taken {
+        let (Some(actor), Some(holder)) = (self.stage.actor(id), self.pointer(holder)) else {
             return Ok(Outcome::Nothing);
         };
-        let object = actor
-            .pointer()
-            .map_err(|gone| refused(MapError::from(gone)))?;
-        let root = self.machine.root().clone();
+        let gone = |gone| refused(MapError::from(gone));
+        let (object, holder) = (actor.pointer().map_err(gone)?, holder.map_err(gone)?);
         let pinned = self.through_a_view(id, &object, |view| {
-            view.pin(&root, Gpa(0), PAGE, Intent::ReadWrite)
+            view.pin(&holder, Gpa(0), PAGE, Intent::ReadWrite)
         })?;
         self.stage.set().pins[usize::from(pin)] = Some((pinned, id));
         Ok(Outcome::Done)
