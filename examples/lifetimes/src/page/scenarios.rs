@@ -18,6 +18,10 @@ pub(super) struct Group {
     plate: Plate,
 }
 
+/// Shown in print only.
+const ON_PAPER: &str = "<p class=\"note paper\">Not printed, but on the page: what is folded there of policies under which a scenario ends well, the crates’ own reference graphs, and loops that leak under mutual \
+    strong references only. Their headings stand in their places, but those of the crates’ graphs.</p>";
+
 /// Of each scenario that has steps of its own, by its number: the ways that it goes.
 pub(super) type Ways = BTreeMap<&'static str, Vec<Group>>;
 
@@ -52,7 +56,7 @@ fn groups(scenario: &Scenario) -> Vec<Group> {
 }
 
 pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
-    let mut text = String::from(LEGEND);
+    let mut text = format!("{LEGEND}{ON_PAPER}");
     for (scenario, same) in contents.table.distinct() {
         let _ = write!(
             text,

@@ -291,6 +291,19 @@ fn charts_are_not_clipped() {
     }
 }
 
+/// What the print style leaves out is said where it is left out, and only there.
+#[test]
+fn what_is_not_printed_is_said_on_paper() {
+    let page = page(true);
+    assert!(
+        page.contains("details:not(.fine)::details-content")
+            && page.contains(".drawn{display:none}")
+    );
+    let (screen, paper) = page.split_once("@media print{").unwrap();
+    assert!(screen.contains(".paper{display:none}") && paper.contains(".paper{display:block}"));
+    assert!(paper.contains("<p class=\"note paper\">Not printed"));
+}
+
 #[test]
 fn what_the_crates_said_is_escaped_and_shown() {
     let with = page(true);
