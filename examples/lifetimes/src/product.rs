@@ -109,7 +109,13 @@ pub fn play(scenario: &Scenario) -> Report {
     let graph_before = graph_before.unwrap_or_else(|| graph_after.clone());
     let why = explain(&world);
     let left = left(&world.stage, gone);
-    let log = world.stage.set().log.clone();
+    let in_order = agree::check_log(&world.stage);
+    let mut log = world.stage.set().log.clone();
+    let is_wrong = |happened: &Happened| matches!(happened, Happened::Wrong(..));
+    if let (Err(what), false) = (in_order, log.iter().any(is_wrong)) {
+        // An owner went before one of its regions, whose callbacks are the owner's.
+        log.push(Happened::Wrong(Wrong::UseAfterFinalize, what));
+    }
     let mut report = Report {
         verdict: Verdict::Clean,
         order: order(&world.stage, &log),

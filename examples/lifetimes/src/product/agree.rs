@@ -9,7 +9,7 @@
 //! wait. What the product needs a view for leaves the region retired, as readers may have been at the view; the model is told of that.
 
 use super::look::Seen;
-use super::stage::{Happened, Stage};
+use super::stage::{Happened, Set, Stage};
 use super::world::World;
 use crate::policy::{Policy, Rules};
 use crate::run::Run;
@@ -384,8 +384,11 @@ fn canonical(state: &State) -> State {
 }
 
 /// Nothing went wrong in the real machine, and owners were finalized after their regions.
-fn check_log(stage: &Stage) -> Result<(), String> {
-    let set = stage.set();
+pub(super) fn check_log(stage: &Stage) -> Result<(), String> {
+    check_order(&stage.set())
+}
+
+fn check_order(set: &Set) -> Result<(), String> {
     let mut gone = 0_u16;
     for happened in &set.log {
         match happened {
@@ -411,6 +414,8 @@ fn check_log(stage: &Stage) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::policy::Rule;
+    use crate::product::stage::Actor;
+    use qom::layer::Target;
 
     /// A model that lacks a rule is told from the product, which has it.
     #[test]
@@ -424,5 +429,22 @@ mod tests {
             let agreement = agree_under(&rules, 2000, 7, 1, |_| {});
             assert!(!agreement.disagreements.is_empty(), "without {rule:?}");
         }
+    }
+
+    /// An owner that goes before its region is told, and a region that goes first is as it must be.
+    #[test]
+    fn an_owner_that_goes_before_its_region_is_told() {
+        let machine = qom::Machine::builder("order").build();
+        let (owner, region) = (Id(0), Id(1));
+        let mut set = Set::default();
+        for id in [owner, region] {
+            set.actors[id.index()] = Some(Actor::new("one", &machine.root().pointer().unwrap()));
+        }
+        set.owners[region.index()] = Some(owner);
+        set.log = vec![Happened::Finalized(region), Happened::Finalized(owner)];
+        assert_eq!(check_order(&set), Ok(()));
+        set.log.reverse();
+        let told = check_order(&set).unwrap_err();
+        assert!(told.contains("before its region"), "{told}");
     }
 }
