@@ -2,6 +2,9 @@
 //!
 //! `holdfast-lifetimes --help` says how.
 
+#[macro_use]
+mod told;
+
 use holdfast_lifetimes::exhibit::{self, Times};
 use holdfast_lifetimes::page::{self, Cell, Contents, Real};
 use holdfast_lifetimes::policy::Rule;
@@ -28,7 +31,7 @@ usage: holdfast-lifetimes [OPTIONS]
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
   --table          search nothing
   --row NUMBER     one scenario: its steps, what each policy makes of it and why, what the real crates do, whose doing its leak is, when its
-                   unplug event comes, and what it measures, lists or draws (C4, C12, C13, C14, C17)
+                   unplug event comes, and what it measures, lists or draws (5, C4, C8, C11 to C15, C17)
   --why            say of each word of the table how it came about
   --sequences N    how many generated sequences the crates and the model are compared in (20000)
   --cycles N       how many cycles the loops of severity have (10000), that of --row C4 as well
@@ -145,7 +148,7 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            print!("{HELP}");
+            told::write(format_args!("{HELP}"));
             return ExitCode::SUCCESS;
         }
         Err(message) => {
@@ -162,9 +165,9 @@ fn main() -> ExitCode {
     if let Some(row) = &arguments.row {
         return about(&table, row, &arguments);
     }
-    println!("{table}");
+    tell!("{table}");
     if arguments.why {
-        println!("{}", table.reasons());
+        tell!("{}", table.reasons());
     }
     let mut failures: Vec<String> = table.failures().into_iter().map(Into::into).collect();
     let mut real = Real::of(&table);
@@ -206,13 +209,13 @@ fn main() -> ExitCode {
     if let Err(error) = real.look_at_devices() {
         failures.push(format!("a bundled device: {error}"));
     }
-    println!("{}", product::devices::text(&real.devices));
+    tell!("{}", product::devices::text(&real.devices));
     real.measure_unmaps(UNMAPS);
     if let Some(unmaps) = &real.unmaps {
-        println!("{}", product::latency::text(unmaps));
+        tell!("{}", product::latency::text(unmaps));
     }
     real.explain();
-    println!(
+    tell!(
         "{} devices misbehave on purpose; of each the ledger names holder, reason and line",
         real.explained.len()
     );
@@ -226,7 +229,7 @@ fn main() -> ExitCode {
             real: Some(&real),
         };
         match write_page(folder, &contents) {
-            Ok(file) => println!("page: {}", file.display()),
+            Ok(file) => tell!("page: {}", file.display()),
             Err(error) => failures.push(format!("{}: {error}", folder.display())),
         }
     }
@@ -234,7 +237,7 @@ fn main() -> ExitCode {
     if failures.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("not clean: {}", failures.join(", "));
+    tell!("not clean: {}", failures.join(", "));
     ExitCode::FAILURE
 }
 
@@ -246,8 +249,8 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         return ExitCode::from(2);
     };
     let cell = Cell::of(scenario);
-    print!("{text}");
-    println!(
+    told::write(format_args!("{text}"));
+    tell!(
         "    {:<10} {:<12} {}\n{:28}finalized: {}\n{:28}expected: {}; left: {}",
         "the crates",
         cell.word,
@@ -264,7 +267,7 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         ("left", &cell.why),
     ] {
         for line in list.iter().flat_map(|text| text.lines()) {
-            println!("{:28}{head}: {line}", "");
+            tell!("{:28}{head}: {line}", "");
         }
     }
     let times = Times {
@@ -272,9 +275,9 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         unmaps: UNMAPS,
     };
     match exhibit::text(scenario, times) {
-        Ok(text) => print!("{text}"),
+        Ok(text) => told::write(format_args!("{text}")),
         Err(error) => {
-            println!("not clean: a bundled device: {error}");
+            tell!("not clean: a bundled device: {error}");
             return ExitCode::FAILURE;
         }
     }
@@ -295,7 +298,7 @@ fn print_differences(table: &Table, real: &Real, failures: &mut Vec<String>) {
         }
     }
     let good = real.cells.iter().filter(|cell| cell.is_good).count();
-    println!(
+    tell!(
         "on the real crates: {good} of {} scenarios are clean, or refused with nothing left\n",
         real.cells.len()
     );
@@ -315,15 +318,16 @@ fn compare(real: &mut Real, sequences: u64, failures: &mut Vec<String>, progress
     let Some(agreement) = &real.agreement else {
         return;
     };
-    println!(
-        "{} generated sequences, {} steps, {} of them refused, on crates and model: {} differences\n",
+    tell!(
+        "{} generated sequences, {} steps, {} of them refused, on crates and model: {} differences\n  {}\n",
         agreement.sequences,
         agreement.steps,
         agreement.refused,
-        agreement.differences.len()
+        agreement.differences.len(),
+        agreement.source
     );
     for difference in agreement.differences.iter().take(5) {
-        println!("  {difference}");
+        tell!("  {difference}");
     }
     if !agreement.differences.is_empty() {
         failures.push("crates and model differ".into());
@@ -348,13 +352,13 @@ fn print_search(searched: &Searched) {
         depth if found.is_cut => format!("stopped after {depth} steps"),
         depth => format!("{depth} steps"),
     };
-    println!(
+    tell!(
         "{}, devices that close {}, {far}, {:.1?}:",
         searched.policy.rules().name,
         searched.size.habit.when(),
         searched.time
     );
-    println!("  {}", findings(&searched.found, &Search::cast()));
+    tell!("  {}", findings(&searched.found, &Search::cast()));
 }
 
 /// Each scenario that leaks under some policy, in a loop in the model.
@@ -391,9 +395,12 @@ fn print_severity(real: &Real, loops: &[Loop]) {
             .courses
             .iter()
             .find(|(row, _)| *row == one.scenario.row);
-        print!("{}", severity::text(one, real.map(|(_, course)| course)));
+        told::write(format_args!(
+            "{}",
+            severity::text(one, real.map(|(_, course)| course))
+        ));
     }
-    println!();
+    tell!();
 }
 
 fn write_page(folder: &Path, contents: &Contents<'_>) -> std::io::Result<PathBuf> {
@@ -414,12 +421,12 @@ fn search_without(rule: Rule, arguments: &Arguments) -> ExitCode {
             breadth: arguments.breadth,
         };
         let found = Search::new(&rules, size).run();
-        println!(
+        tell!(
             "without {rule:?}, devices that close {}, {} steps:",
             habit.when(),
             size.steps
         );
-        println!("  {}", findings(&found, &Search::cast()));
+        tell!("  {}", findings(&found, &Search::cast()));
         is_found |= !found.endings.is_empty();
     }
     ExitCode::from(u8::from(is_found))

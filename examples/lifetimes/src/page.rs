@@ -113,6 +113,8 @@ pub struct Agreement {
     pub steps: u64,
     /// How many of these both refused.
     pub refused: u64,
+    /// Where the sequences come from.
+    pub source: String,
     /// Where the two differ: after which steps, and how.
     pub differences: Vec<String>,
 }

@@ -130,6 +130,7 @@ impl Real {
             sequences: agreement.sequences,
             steps: agreement.steps,
             refused: agreement.refused,
+            source: agreement.source(),
             differences: agreement
                 .disagreements
                 .into_iter()

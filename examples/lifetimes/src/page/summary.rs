@@ -134,10 +134,11 @@ fn real(contents: &Contents<'_>) -> String {
         let _ = match agreement.differences.first() {
             None => write!(
                 text,
-                " In {} generated sequences of {} steps in all, {} of them refused, crates and model were the same after every step.",
+                " In {} generated sequences of {} steps in all, {} of them refused, crates and model were the same after every step ({}).",
                 grouped(agreement.sequences),
                 grouped(agreement.steps),
-                grouped(agreement.refused)
+                grouped(agreement.refused),
+                super::escape(&agreement.source)
             ),
             Some(first) => write!(
                 text,

@@ -47,6 +47,7 @@ fn real(table: &Table) -> Real {
             sequences: 1234,
             steps: 45678,
             refused: 5,
+            source: "all of them random walks".into(),
             differences: vec![],
         }),
         courses: vec![(
@@ -310,6 +311,7 @@ fn what_the_crates_said_is_escaped_and_shown() {
     assert!(with.contains("a &lt;region&gt; &amp; its &quot;owner&quot;"));
     assert!(
         with.contains("In 1,234 generated sequences of 45,678 steps in all, 5 of them refused")
+            && with.contains("after every step (all of them random walks).")
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));

@@ -1,6 +1,7 @@
 //! Generated sequences of steps on a real machine beside the model: after each step both must show the same.
 //!
-//! Half of the sequences are ways to states that a [`Search`] has met, evenly spread; half are longer random walks, some of whose steps are refused.
+//! Half of the sequences are ways to states that a [`Search`] has met, evenly spread: a search that went so deep that it met many more than are taken, and so most
+//! of the ways are as long as it is deep. Half are longer random walks, some of whose steps are refused.
 //! Each is then wound up as the search winds up ([`crate::search::ending()`]), and nothing may be left. Compared after each step: whether it
 //! was done, or by which refusal it was not; who is withdrawn and who is finalized; what each address space shows; which handles
 //! are open. The order of finalizers is compared as far as it is determined: regions before owners, and by the step after which they run.
@@ -14,11 +15,13 @@ use super::world::World;
 use crate::policy::{Policy, Rules};
 use crate::run::Run;
 use crate::scenario::run_executor;
-use crate::search::{Breadth, D0, D1, Search, Size, WIND_UP, is_enabled, menu};
+use crate::search::{Breadth, D0, D1, Found, Search, Size, WIND_UP, is_enabled, menu};
+use crate::severity::grouped;
 use crate::show::trace;
 use crate::state::{Id, Mapping, Release, State, flag};
 use crate::step::{Outcome, Refusal, Step, apply};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What the comparison came to.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,10 @@ pub struct Agreement {
     pub refused: u64,
     /// The same by what they were refused for.
     pub refusals: BTreeMap<Refusal, u64>,
+    /// How many steps the searches went whose ways were taken: the least and the most of them.
+    pub depths: (u8, u8),
+    /// How many states these searches met.
+    pub states: u64,
     /// Mappings that were closed by their holder's code while the holder stayed as it was.
     pub unmaps: u64,
     /// Finalizers that ran in the real machine.
@@ -51,8 +58,14 @@ pub struct Disagreement {
 /// So many disagreements end the comparison: each costs a machine.
 const ENOUGH: usize = 20;
 
-/// What is searched for ways to states: so many steps from the start.
-const DEPTH: u8 = 4;
+/// A search goes on until it has met so many states for each of which the way is taken: with 2,500 ways, seven or more steps of the core menu and five or more
+/// of the wide one.
+const STATES_PER_WAY: u64 = 40;
+/// More steps than any search takes to meet those, or all that there are.
+const FAR: u8 = 60;
+
+/// How many steps a walk has.
+const WALKS: Range<u64> = 6..36;
 
 /// Plays `count` sequences on a real machine and in the model, fewer where they go on disagreeing. `progress` is told the number of sequences after each.
 ///
@@ -78,15 +91,15 @@ fn agree_under(
     let mut world = fresh();
     for (at, (breadth, habit)) in KINDS.into_iter().enumerate() {
         let size = Size {
-            steps: DEPTH,
+            steps: FAR,
             habit,
             breadth,
         };
         // The first kinds get what does not go evenly.
         let share = share(count, at);
-        let mut search = Search::new(rules, size);
-        while search.deepen() {}
         let (ways, walks) = (share / 2, share - share / 2);
+        let search = deep_enough(rules, size, ways);
+        agreement.searched(at, search.found());
         for trace in spread(&search, ways) {
             if agreement.disagreements.len() >= limit {
                 break;
@@ -100,7 +113,7 @@ fn agree_under(
             if agreement.disagreements.len() >= limit {
                 break;
             }
-            let length = 6 + dice.below(30);
+            let length = WALKS.start + dice.below(WALKS.end - WALKS.start);
             let source = Source::Walk {
                 menu: &menu,
                 dice: &mut dice,
@@ -124,6 +137,13 @@ const KINDS: [(Breadth, Release); 4] = [
 fn share(count: u64, at: usize) -> u64 {
     let kinds = KINDS.len() as u64;
     count / kinds + u64::from((at as u64) < count % kinds)
+}
+
+/// A search that has gone as deep as it takes for so many ways.
+fn deep_enough(rules: &Rules, size: Size, ways: u64) -> Search<'_> {
+    let mut search = Search::new(rules, size);
+    while search.found().states < ways * STATES_PER_WAY && search.deepen() {}
+    search
 }
 
 /// So many of the ways that a search has found, evenly spread; again from the begin where it has found fewer.
@@ -215,6 +235,29 @@ impl Dice {
 }
 
 impl Agreement {
+    /// The search of the kind that is number `at`.
+    fn searched(&mut self, at: usize, found: &Found) {
+        let (least, most) = self.depths;
+        let depth = found.depth;
+        self.depths = if at == 0 {
+            (depth, depth)
+        } else {
+            (least.min(depth), most.max(depth))
+        };
+        self.states += found.states;
+    }
+
+    /// Where its sequences come from, in words.
+    pub fn source(&self) -> String {
+        let (least, most) = self.depths;
+        format!(
+            "half of them ways to states that searches of {least} to {most} steps have met, spread evenly over {}, and half random walks of {} to {} steps",
+            grouped(self.states),
+            WALKS.start,
+            WALKS.end - 1
+        )
+    }
+
     fn play(&mut self, mut world: World, rules: &Rules, mut source: Source<'_>) -> World {
         self.sequences += 1;
         let mut duel = Duel::new(&mut world, rules);
@@ -416,6 +459,26 @@ mod tests {
     use crate::policy::Rule;
     use crate::product::stage::Actor;
     use qom::layer::Target;
+
+    /// The sequences of the whole demonstration go further than what is near the start.
+    #[test]
+    fn searches_go_deeper_for_more_ways() {
+        let size = Size {
+            steps: FAR,
+            habit: Release::Unrealize,
+            breadth: Breadth::Core,
+        };
+        let depth = |ways| {
+            let search = deep_enough(Policy::Withdrawal.rules(), size, ways);
+            assert!(search.found().states >= ways * STATES_PER_WAY);
+            let ways = spread(&search, ways).map(|way| way.len());
+            let most = ways.max().unwrap();
+            assert_eq!(most, usize::from(search.found().depth));
+            most
+        };
+        assert!(depth(20) < depth(250));
+        assert!(depth(1000) >= 7);
+    }
 
     /// A model that lacks a rule is told from the product, which has it.
     #[test]
