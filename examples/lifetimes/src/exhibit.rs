@@ -5,6 +5,7 @@
 use crate::product::{self, album, devices, latency};
 use crate::scenario::Scenario;
 use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
+use crate::step::Outcome;
 use crate::timeline;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -22,6 +23,12 @@ pub enum Exhibit {
     Stages,
     /// What happens in which order, under each policy.
     Timeline,
+    /// What a guest loads where an alias is shown, on the crates.
+    Loads,
+    /// What each call comes to, on the crates.
+    Calls,
+    /// Which commands fail on a leak that is seeded.
+    Commands,
 }
 
 /// What a scenario shows, by its number.
@@ -32,6 +39,9 @@ pub fn of(row: &str) -> Option<Exhibit> {
         "C13" => Some(Exhibit::Unmaps),
         "C14" => Some(Exhibit::Stages),
         "C17" => Some(Exhibit::Timeline),
+        "5" | "5b" | "C11" => Some(Exhibit::Loads),
+        "C8" => Some(Exhibit::Calls),
+        "C15" => Some(Exhibit::Commands),
         _ => None,
     }
 }
@@ -83,6 +93,9 @@ pub fn text(scenario: &Scenario, times: Times) -> Result<String, Box<dyn Error>>
         Some(Exhibit::Unmaps) => latency::text(&latency::measure(times.unmaps)),
         Some(Exhibit::Stages) => stages(scenario),
         Some(Exhibit::Timeline) => timelines(scenario),
+        Some(Exhibit::Loads) => loads(scenario),
+        Some(Exhibit::Calls) => calls(scenario),
+        Some(Exhibit::Commands) => COMMANDS.into(),
     };
     Ok(text)
 }
@@ -117,6 +130,47 @@ fn stages(scenario: &Scenario) -> String {
         for line in stage.said.iter().flat_map(|said| said.lines()) {
             let _ = writeln!(text, "     the ledger: {line}");
         }
+    }
+    text
+}
+
+/// Each is to end with status 1, or to say that what it seeds is found.
+const COMMANDS: &str = "\
+commands that seed a leak and show that it is found:
+  cargo xtask demo lifetimes --without CloseOpened --steps 6    the model’s search: exit status 1
+  cargo xtask defects                                           the crates built without the rule: their tests must fail
+  cargo test -p holdfast-lifetimes --test product ledger        the same leak by handles, which the withdrawal cannot cut: the ledger names it
+";
+
+fn loads(scenario: &Scenario) -> String {
+    let mut text = String::from("a guest’s loads where the alias is, on the crates:\n");
+    for followed in product::follow(scenario) {
+        for (name, at, found) in followed.loads {
+            let found = match found {
+                Ok(value) => format!("reads as {value:#x}"),
+                Err(error) => format!("reads as unassigned: {error}"),
+            };
+            let _ = writeln!(
+                text,
+                "  after “{}”: {name}, at {at:#x}, {found}",
+                followed.step
+            );
+        }
+    }
+    text
+}
+
+fn calls(scenario: &Scenario) -> String {
+    let mut text = String::from(
+        "what each call comes to on the crates, where “free the node” is to close the address space a second time:\n",
+    );
+    for followed in product::follow(scenario) {
+        let came_to = match followed.outcome {
+            Outcome::Done => "done".to_owned(),
+            Outcome::Nothing => "a no-op: done before".to_owned(),
+            Outcome::Refused(refusal) => format!("refused: {refusal:?}"),
+        };
+        let _ = writeln!(text, "  {}: {came_to}", followed.step);
     }
     text
 }

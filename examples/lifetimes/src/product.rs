@@ -5,12 +5,13 @@
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); [`misbehaviour`], [`severity`]; [`album`]; [`devices`], [`latency`].
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`], [`latency`].
 
 mod actors;
 mod agree;
 pub mod album;
 pub mod devices;
+mod follow;
 pub mod latency;
 mod look;
 pub mod misbehaviour;
@@ -22,6 +23,7 @@ mod stage;
 mod world;
 
 pub use agree::{Agreement, Disagreement, agree};
+pub use follow::{Followed, follow};
 
 use crate::scenario::{Scenario, Script, Verdict};
 use crate::state::{Id, State};

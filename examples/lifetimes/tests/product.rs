@@ -263,6 +263,18 @@ fn what_a_scenario_shows_is_text_as_well() {
             ],
         ),
         ("3c", &["Holdfast: after 1 grace period"]),
+        // Shown again after its target's end, the alias is a hole.
+        (
+            "C11",
+            &["after “nest al in S”: al, at 0x5000, reads as unassigned"],
+        ),
+        // A tag is what was written to the target.
+        (
+            "5",
+            &["after “nest al in S”: al, at 0x5000, reads as 0xc0de"],
+        ),
+        ("C8", &["free the node of space 0: a no-op"]),
+        ("C15", &["--without CloseOpened --steps 6"]),
     ] {
         let scenario = DEMONSTRATIONS.iter().chain(ROWS);
         let scenario = scenario.into_iter().find(|known| known.row == row).unwrap();
