@@ -1,5 +1,6 @@
 //! The table: every scenario under every policy, and what the searches found, as text.
 
+use crate::given::Difference;
 use crate::policy::Policy;
 use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::rows::ROWS;
@@ -101,6 +102,9 @@ impl Table {
                 "",
                 report.sets()
             );
+        }
+        if let Some(difference) = Difference::of(row) {
+            let _ = writeln!(text, "    {}", difference.sentence());
         }
         Some(text)
     }

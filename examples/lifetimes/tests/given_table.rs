@@ -1,6 +1,7 @@
 //! The table that the discussion's summary gives, cell by cell, against what the model plays; and why they differ where they do.
 
 use holdfast_lifetimes::Policy;
+use holdfast_lifetimes::given::Difference;
 use holdfast_lifetimes::scenario::rows::ROWS;
 use holdfast_lifetimes::table::Table;
 
@@ -42,32 +43,19 @@ const GIVEN: &[(&str, [&str; 5])] = &[
     ("13", ["LEAK", "LEAK", "abort", "LEAK", "refused"]),
 ];
 
-/// Where the model is right and the given cell is not. All are in the last column: the sketch had neither aliases that are cut, nor
-/// regions that are withdrawn by themselves, nor init's refusals. No cell of the C policies differs.
-const DIFFERENT: &[(&str, &str)] = &[
-    // Init opens nothing that reaches outside: refused, and nothing is left. The sketch opened it and closed it again.
-    ("2c", "refused"),
-    // A withdrawal cuts the aliases to its regions: the hidden alias comes back as a hole.
-    ("5b", "ok"),
-    // A region may be unparented alone: that withdraws it, closes the mapping, and the transfer keeps it and its owner.
-    ("7b", "ok"),
-    // Who makes a region names its parent, which is its owner: there is no call that makes it its own.
-    ("7c", "refused"),
-    // By the time the finalizer runs the withdrawal has taken the region out: to do it again is a no-op, not an error.
-    ("10", "ok"),
-    // As 7b. To give it another parent is what is refused: row 9'.
-    ("9", "ok"),
-];
-
 #[test]
 fn the_given_cells_are_played_or_their_difference_is_known() {
     let table = Table::of_everything();
     for (row, cells) in GIVEN {
         for (policy, given) in COLUMNS.into_iter().zip(cells) {
-            let different = DIFFERENT
-                .iter()
-                .find(|(known, _)| known == row && policy == Policy::Withdrawal);
-            let expected = different.map_or(*given, |(_, cell)| *cell);
+            let different = Difference::of(row).filter(|_| policy == Policy::Withdrawal);
+            if let Some(different) = different {
+                assert_eq!(different.given, *given, "row {row}");
+                assert_ne!(different.played, *given, "row {row}");
+                let about = table.about(row).unwrap();
+                assert!(about.contains(different.why), "row {row}: {about}");
+            }
+            let expected = different.map_or(*given, |different| different.played);
             let report = table.report(row, policy).unwrap();
             assert_eq!(
                 report.cell(),

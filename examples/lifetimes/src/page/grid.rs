@@ -2,6 +2,7 @@
 
 use super::scenarios::Ways;
 use super::{Contents, anchor, badge, escape, ours};
+use crate::given::DIFFERENT;
 use crate::policy::Policy;
 use std::fmt::Write as _;
 
@@ -65,4 +66,30 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
     text + "</tbody></table>\n\
             <p class=\"note\">UAF: freed storage is used, or storage with somebody alive in it is freed. UAFin: a finalized object is used. twice: a finalizer runs \
             inside itself. abort: an assertion fails. Where several happen, all are named.</p>\n"
+        + &differences(contents)
+}
+
+/// Where Holdfast's cells are not those that the discussion's summary gives.
+fn differences(contents: &Contents<'_>) -> String {
+    let shown = |row: &str| {
+        contents
+            .table
+            .rows()
+            .any(|(scenario, _)| scenario.row == row)
+    };
+    let mut text = String::new();
+    for difference in DIFFERENT.iter().filter(|known| shown(known.row)) {
+        let _ = writeln!(
+            text,
+            "<li>{}: {}.</li>",
+            difference.row,
+            escape(&difference.sentence())
+        );
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!(
+        "<p class=\"note\">Cells of Holdfast’s column that the summary of the discussion gives otherwise; of the other columns none differs.</p>\n<ul class=\"note\">{text}</ul>\n"
+    )
 }

@@ -308,6 +308,10 @@ fn what_is_not_printed_is_said_on_paper() {
 #[test]
 fn what_the_crates_said_is_escaped_and_shown() {
     let with = page(true);
+    let differs = crate::given::DIFFERENT.iter();
+    for given in differs.filter(|given| with.contains(&format!("id=\"{}\"", anchor(given.row)))) {
+        assert!(with.contains(&format!("<li>{}: ", given.row)), "{given:?}");
+    }
     assert!(with.contains("a &lt;region&gt; &amp; its &quot;owner&quot;"));
     assert!(
         with.contains("In 1,234 generated sequences of 45,678 steps in all, 5 of them refused")
