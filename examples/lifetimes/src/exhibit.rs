@@ -38,7 +38,7 @@ pub fn of(row: &str) -> Option<Exhibit> {
         "C12" => Some(Exhibit::Devices),
         "C13" => Some(Exhibit::Unmaps),
         "C14" => Some(Exhibit::Stages),
-        "C17" => Some(Exhibit::Timeline),
+        "C7" | "C17" => Some(Exhibit::Timeline),
         "5" | "5b" | "C11" => Some(Exhibit::Loads),
         "C8" => Some(Exhibit::Calls),
         "C15" => Some(Exhibit::Commands),

@@ -256,6 +256,10 @@ fn what_a_scenario_shows_is_text_as_well() {
             ],
         ),
         (
+            "C7",
+            &["who did what when", "unrealize of K runs", "N is finalized"],
+        ),
+        (
             "C17",
             &[
                 "skip-same, count-sub",
