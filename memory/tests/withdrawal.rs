@@ -486,7 +486,7 @@ fn the_ledger_names_mappings_always_and_pins_while_it_records_and_where_they_are
     ];
     let text = why();
     let places = pinned.map(|line| at(line).trim_start_matches("at ").trim_end().to_owned());
-    let named = "I/O of /machine/peer [pin (I/O in flight)] at ";
+    let named = "I/O of /machine/peer (3) [pin (I/O in flight)] at ";
     assert!(
         text.contains(named) && places.iter().all(|place| text.contains(place)),
         "{text}"
