@@ -42,11 +42,10 @@ impl<T: ObjectImpl> Ref<T> {
     pub(crate) fn adopt(object: Arc<Object>) -> Self {
         // Outside the closure, which would be its own caller.
         let place = Some(Location::caller());
-        let edge = object.machine_inner().is_recording().then(|| {
-            object
-                .edges
-                .add(Reason::USER_HANDLE, Holder::Outside, place)
-        });
+        let edge = object
+            .machine_inner()
+            .is_recording()
+            .then(|| object.edges.add(Reason::USER_HANDLE, Holder::code(), place));
         Self {
             counted: true,
             object,

@@ -46,12 +46,18 @@ pub enum Holder {
     Named(Arc<str>),
     /// Code outside the machine: a stack, a thread, a field.
     Outside,
+    /// Code of an object's, on its stack, or in a field that nobody but it knows.
+    Code(ObjectId),
 }
 
 impl Holder {
     /// The object as a holder.
     pub fn object(object: &Object) -> Self {
         Self::Object(object.weak())
+    }
+    /// Whoever's code the calling thread runs as a holder.
+    pub(crate) fn code() -> Self {
+        context::running().map_or(Self::Outside, Self::Code)
     }
     /// Something with a name as a holder.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
@@ -65,8 +71,6 @@ pub(crate) struct Edge {
     pub(crate) reason: Reason,
     pub(crate) holder: Holder,
     pub(crate) place: Option<&'static Location<'static>>,
-    /// Whose code made it, where that is known.
-    pub(crate) by: Option<ObjectId>,
 }
 
 impl Object {
@@ -79,7 +83,6 @@ impl Object {
                     reason,
                     holder,
                     place: Some(place),
-                    by: None,
                 });
             });
         }
@@ -140,7 +143,6 @@ impl Edges {
             reason,
             holder,
             place,
-            by: context::running(),
         });
         let mut list = self.0.lock();
         let Some(id) = list.free else {

@@ -93,17 +93,7 @@ pub(super) fn call_write_at_once(
 /// What came of a load by callback, as the caller is told.
 #[inline]
 pub(crate) fn loaded<T: Scalar>((value, result): (u64, MemTx)) -> Result<T, MemTxError> {
-    match result.ok() {
-        Ok(()) => Ok(T::from_u64(value)),
-        Err(error) => refused(error),
-    }
-}
-
-/// Apart, so that what nearly all loads do is one straight way.
-#[cold]
-#[inline(never)]
-fn refused<T>(error: MemTxError) -> Result<T, MemTxError> {
-    Err(error)
+    result.ok().map(|()| T::from_u64(value))
 }
 
 /// What [`admit`] lets through where nothing about it is out of the ordinary.

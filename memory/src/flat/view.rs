@@ -118,7 +118,7 @@ impl<V> FlatView<V> {
 impl<V: RangeValue> FlatView<V> {
     /// The range at `addr`, and its value.
     pub fn range_at(&self, addr: u64) -> Option<(FlatRange, &V)> {
-        self.map.find(addr).map(|(_, value)| ranged(value))
+        self.map.get(addr).map(ranged)
     }
 
     /// The ranges and their values, ascending.
@@ -133,12 +133,17 @@ impl<V: RangeValue> FlatView<V> {
 
     /// The first range that begins behind `addr`, if any.
     pub fn after(&self, addr: u64) -> Option<(FlatRange, &V)> {
-        self.map.after(addr).map(|(_, value)| ranged(value))
+        self.map.after(addr).map(ranged)
     }
 }
 
-fn ranged<V: RangeValue>(value: &V) -> (FlatRange, &V) {
-    (*value.range(), value)
+/// The range that stands at a place of the map: there, whatever its value says of the place.
+fn ranged<V: RangeValue>((span, value): (Span, &V)) -> (FlatRange, &V) {
+    let range = FlatRange {
+        span,
+        ..*value.range()
+    };
+    (range, value)
 }
 
 impl<'a, V: RangeValue> IntoIterator for &'a FlatView<V> {
@@ -157,6 +162,6 @@ impl<'a, V: RangeValue> Iterator for Iter<'a, V> {
     type Item = (FlatRange, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|(_, value)| ranged(value))
+        self.0.next().map(ranged)
     }
 }

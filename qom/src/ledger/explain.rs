@@ -111,8 +111,12 @@ impl WhyAlive {
         if more > 0 {
             let _ = write!(text, " and {more} more places");
         }
-        let mut takers: Vec<&str> = beside().filter_map(|e| e.taken_by.as_deref()).collect();
-        takers.dedup();
+        let mut takers: Vec<&str> = Vec::new();
+        for taker in beside().filter_map(|e| e.taken_by.as_deref()) {
+            if takers.len() < PLACES && !takers.contains(&taker) {
+                takers.push(taker);
+            }
+        }
         if !takers.is_empty() {
             let _ = write!(text, ", taken in the code of {}", takers.join(", "));
         }
@@ -120,7 +124,7 @@ impl WhyAlive {
     }
 }
 
-/// How many places are named for one holder.
+/// How many places, and how many whose code it was, are named for one holder.
 const PLACES: usize = 8;
 
 /// The part of `full` from which `target` can be reached, and the target's index in it.

@@ -163,7 +163,11 @@ impl Graph {
                     });
                     self.nodes.len() - 1
                 })),
-                Holder::Outside => None,
+                Holder::Outside | Holder::Code(_) => None,
+            };
+            let taken_by = match &edge.holder {
+                Holder::Code(id) => index.get(id).map(|at| self.nodes[*at].label.clone()),
+                _ => None,
             };
             let from = from.unwrap_or_else(|| {
                 *handles.get_or_insert_with(|| {
@@ -175,14 +179,12 @@ impl Graph {
                     self.nodes.len() - 1
                 })
             });
-            let by = edge.by.filter(|_| edge.reason == Reason::USER_HANDLE);
-            let by = by.and_then(|id| index.get(&id));
             self.edges.push(GraphEdge {
                 from,
                 to,
                 reason: edge.reason,
                 place: edge.place,
-                taken_by: by.map(|at| self.nodes[*at].label.clone()),
+                taken_by,
             });
         }
         let unnamed = now.storage().saturating_sub(known);

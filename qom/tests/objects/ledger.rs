@@ -241,7 +241,7 @@ fn what_is_gone_is_said_to_be_gone() {
     );
 }
 
-/// Keeps a handle to whoever it finds under `found` when it is complete, and clones it when it is unparented.
+/// Keeps a handle to whoever it finds under `found` when it is complete, and lets go of it when it is unparented.
 struct Keeper {
     object: RootObject,
     machine: MachineHandle,
