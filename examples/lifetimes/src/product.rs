@@ -27,12 +27,12 @@ pub use follow::{Followed, follow};
 
 use crate::scenario::{Scenario, Script, Verdict};
 use crate::state::{Id, State};
-use crate::step::{Refusal, Step};
+use crate::step::Refusal;
 use look::Seen;
 use qom::Graph;
 use stage::{Happened, Stage, Wrong};
 use std::time::Duration;
-use world::World;
+use world::{World, turns};
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -81,22 +81,11 @@ pub fn play(scenario: &Scenario) -> Report {
     world.cast(*cast, steps);
     let mut graph_before = None;
     let mut held = Vec::new();
-    let mut in_init = None;
-    for (at, step) in steps.iter().enumerate() {
-        if let Some(id) = in_init {
-            // Taken inside the init.
-            if *step == Step::InitDone(id) {
-                in_init = None;
-            }
-            continue;
-        }
-        if let Step::Init(id, _) = step {
-            in_init = Some(*id);
-        }
+    for (_, step, rest) in turns(steps) {
         if step.ends_something() {
             graph_before.get_or_insert_with(|| world.machine.reference_graph());
         }
-        world.take(*step, &steps[at..]);
+        world.take(step, rest);
         world.run_executor();
         Seen::of_world(&world);
         if held.is_empty() {

@@ -4,7 +4,7 @@
 
 use super::Report;
 use super::stage::Stage;
-use super::world::World;
+use super::world::{World, turns};
 use crate::picture::arrange;
 use crate::picture::graph::{Graph, Line, Node, What, Who};
 use crate::picture::svg;
@@ -78,8 +78,8 @@ pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
     let is_end = |step: &Step| step.ends_something() || matches!(step, Step::Detach { .. });
     let first = script.steps.iter().position(is_end).unwrap_or(0);
     let mut seen = Vec::new();
-    for (at, step) in script.steps.iter().enumerate() {
-        world.take(*step, &script.steps[at..]);
+    for (at, step, rest) in turns(&script.steps) {
+        world.take(step, rest);
         world.run_executor();
         if at + 1 >= first {
             seen.push((step.show(&script.cast), look(&world)));

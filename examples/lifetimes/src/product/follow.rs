@@ -1,6 +1,6 @@
 //! A scenario on the crates step by step: what each call came to, and what a guest finds where an alias is shown.
 
-use super::world::{World, offset_of};
+use super::world::{World, offset_of, turns};
 use crate::scenario::{Scenario, Script};
 use crate::state::{Id, State};
 use crate::step::{Outcome, Step};
@@ -32,8 +32,8 @@ pub fn follow(scenario: &Scenario) -> Vec<Followed> {
     let mut world = World::new("follow");
     world.cast(script.cast, &script.steps);
     let mut followed = Vec::new();
-    for (at, step) in script.steps.iter().enumerate() {
-        let outcome = world.take(*step, &script.steps[at..]);
+    for (at, step, rest) in turns(&script.steps) {
+        let outcome = world.take(step, rest);
         world.run_executor();
         let so_far = &script.steps[..=at];
         followed.push(Followed {
@@ -66,4 +66,26 @@ fn loads(world: &World, steps: &[Step]) -> Vec<(String, u64, Result<u32, MemTxEr
             Some((world.stage.name(id), at, found))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::follow;
+    use crate::scenario::Script;
+    use crate::scenario::rows::ROWS;
+    use crate::step::Step;
+
+    /// What a device does in its init it does once, inside its making.
+    #[test]
+    fn steps_inside_an_init_are_taken_inside_it() {
+        let row = ROWS.iter().find(|row| row.row == "2c").unwrap();
+        let steps = Script::of(row).steps;
+        let begin = steps.iter().position(|step| matches!(step, Step::Init(..)));
+        let end = steps
+            .iter()
+            .position(|step| matches!(step, Step::InitDone(_)));
+        let inside = end.unwrap() - begin.unwrap();
+        assert!(inside > 1, "it does something there");
+        assert_eq!(follow(row).len(), steps.len() - inside);
+    }
 }

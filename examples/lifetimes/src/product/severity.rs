@@ -2,7 +2,7 @@
 
 use super::middle;
 use super::stage::Set;
-use super::world::World;
+use super::world::{World, turns};
 use crate::scenario::{Scenario, Script, Stretch};
 use crate::severity::{Course, Events, POINTS, Point, Took};
 use crate::step::Step;
@@ -127,11 +127,9 @@ impl Began {
 /// Plays it once; of each of its cycles, when something was ended first.
 fn play(world: &mut World, steps: &[Step], stretches: &[Stretch]) -> Vec<Option<Began>> {
     let mut began = vec![None; stretches.len()];
-    let mut rest = steps;
-    while let [step, after @ ..] = rest {
-        let number = steps.len() - rest.len();
+    for (number, step, rest) in turns(steps) {
         let at = Instant::now();
-        world.take(*step, rest);
+        world.take(step, rest);
         if step.ends_something() {
             let returned = at.elapsed();
             let mut cycles = began.iter_mut().zip(stretches);
@@ -140,16 +138,6 @@ fn play(world: &mut World, steps: &[Step], stretches: &[Stretch]) -> Vec<Option<
             }
         }
         world.run_executor();
-        rest = match step {
-            // The rest of its init has been taken inside it.
-            Step::Init(id, _) => {
-                let end = after.iter().position(|step| *step == Step::InitDone(*id));
-                after
-                    .get(end.map_or(0, |end| end + 1)..)
-                    .unwrap_or_default()
-            }
-            _ => after,
-        };
     }
     for _ in 0..2 {
         // A grace period is most of a cycle's time.

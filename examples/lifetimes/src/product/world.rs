@@ -44,6 +44,21 @@ fn refused(error: impl Typed + 'static) -> Box<dyn Typed> {
     Box::new(error)
 }
 
+/// The steps that are taken one after the other: its number, itself, and the list from it on. What a device does in its init it does inside the one step.
+pub(crate) fn turns(steps: &[Step]) -> impl Iterator<Item = (usize, Step, &[Step])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (number, rest) = (at, steps.get(at..)?);
+        let step = *rest.first()?;
+        let inside = match step {
+            Step::Init(id, _) => rest.iter().position(|step| *step == Step::InitDone(id)),
+            _ => None,
+        };
+        at += 1 + inside.unwrap_or(0);
+        Some((number, step, rest))
+    })
+}
+
 /// A machine on which a scenario is played.
 pub(crate) struct World {
     pub(crate) stage: Arc<Stage>,
