@@ -2,7 +2,7 @@
 //!
 //! The page has the same with its pictures; here is which scenario shows what, and what a terminal gets.
 
-use crate::product::{self, album, devices, latency};
+use crate::product::{self, Followed, album, devices, latency};
 use crate::scenario::Scenario;
 use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
 use crate::step::Outcome;
@@ -55,7 +55,17 @@ pub struct Times {
     pub unmaps: usize,
 }
 
-/// What a scenario shows, as text: who can bring its leak about and when its unplug event comes, where it leaks under some policy; and its exhibit, where it
+/// What a scenario shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// As text.
+    pub text: String,
+    /// Something in it must not be: the crates leave something in the loop, or send too many or too few unplug events; an unmap is answered while a reader
+    /// is there; a guest still finds something at an alias in the end.
+    pub is_wrong: bool,
+}
+
+/// What a scenario shows: who can bring its leak about and when its unplug event comes, where it leaks under some policy; and its exhibit, where it
 /// has one.
 ///
 /// ```
@@ -63,41 +73,54 @@ pub struct Times {
 /// use holdfast_lifetimes::scenario::demonstrations::DEMONSTRATIONS;
 ///
 /// let late_detach = DEMONSTRATIONS.iter().find(|known| known.row == "C17").unwrap();
-/// let text = exhibit::text(late_detach, Times { cycles: 1, unmaps: 1 })?;
-/// assert!(text.contains("M is not in C any more: nothing to do"), "{text}");
+/// let shown = exhibit::show(late_detach, Times { cycles: 1, unmaps: 1 })?;
+/// assert!(shown.text.contains("M is not in C any more: nothing to do"), "{}", shown.text);
+/// assert!(!shown.is_wrong);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
 /// A bundled device that cannot be made, plugged or mapped.
-pub fn text(scenario: &Scenario, times: Times) -> Result<String, Box<dyn Error>> {
-    let mut text = String::new();
+pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> {
+    let mut shown = Shown::default();
     let sizes = Sizes::default();
     let cycles = match of(scenario.row) {
         Some(Exhibit::Severity) => times.cycles,
         _ => 1,
     };
     for one in severity::loops([scenario], cycles, &sizes, |_, _| ()) {
-        text += &match of(scenario.row) {
+        shown.text += &match of(scenario.row) {
             Some(Exhibit::Severity) => {
                 let real = product::severity::course(scenario, cycles);
+                shown.is_wrong |= real.leaks() || real.has_wrong_events();
                 severity::text(&one, Some(&real)) + &left(&one, &real, &sizes)
             }
             _ => severity::text(&one, None),
         };
     }
-    text += &match of(scenario.row) {
+    shown.text += &match of(scenario.row) {
         None | Some(Exhibit::Severity) => String::new(),
         Some(Exhibit::Devices) => devices::text(&devices::all()?),
-        Some(Exhibit::Unmaps) => latency::text(&latency::measure(times.unmaps)),
+        Some(Exhibit::Unmaps) => {
+            let measured = latency::measure(times.unmaps);
+            shown.is_wrong |= measured.is_wrong();
+            latency::text(&measured)
+        }
         Some(Exhibit::Stages) => stages(scenario),
         Some(Exhibit::Timeline) => timelines(scenario),
-        Some(Exhibit::Loads) => loads(scenario),
+        Some(Exhibit::Loads) => {
+            let followed = product::follow(scenario);
+            // Whoever an alias shows has been unplugged by then.
+            let last = followed.iter().rev().find(|step| !step.loads.is_empty());
+            shown.is_wrong |=
+                last.is_none_or(|last| last.loads.iter().any(|(_, _, found)| found.is_ok()));
+            loads(followed)
+        }
         Some(Exhibit::Calls) => calls(scenario),
         Some(Exhibit::Commands) => COMMANDS.into(),
     };
-    Ok(text)
+    Ok(shown)
 }
 
 /// What the loop leaves in each column.
@@ -142,9 +165,9 @@ commands that seed a leak and show that it is found:
   cargo test -p holdfast-lifetimes --test product ledger        the same leak by handles, which the withdrawal cannot cut: the ledger names it
 ";
 
-fn loads(scenario: &Scenario) -> String {
+fn loads(followed: Vec<Followed>) -> String {
     let mut text = String::from("a guest’s loads where the alias is, on the crates:\n");
-    for followed in product::follow(scenario) {
+    for followed in followed {
         for (name, at, found) in followed.loads {
             let found = match found {
                 Ok(value) => format!("reads as {value:#x}"),

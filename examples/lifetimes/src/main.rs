@@ -274,14 +274,18 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         cycles: arguments.cycles,
         unmaps: UNMAPS,
     };
-    match exhibit::text(scenario, times) {
-        Ok(text) => told::write(format_args!("{text}")),
+    let is_wrong = match exhibit::show(scenario, times) {
+        Ok(shown) => {
+            told::write(format_args!("{}", shown.text));
+            shown.is_wrong
+        }
         Err(error) => {
             tell!("not clean: a bundled device: {error}");
-            return ExitCode::FAILURE;
+            true
         }
-    }
-    ExitCode::from(u8::from(!cell.is_good || !table.is_good(row)))
+    };
+    let is_good = cell.is_good && table.is_good(row) && !is_wrong;
+    ExitCode::from(u8::from(!is_good))
 }
 
 /// Says where the crates are not clean, or are not as the model has it.

@@ -182,6 +182,11 @@ impl fmt::Display for Took {
 }
 
 impl Course {
+    /// Whether any device in the real crates has sent no unplug event, or more than one.
+    pub fn has_wrong_events(&self) -> bool {
+        self.events.is_some_and(|events| !events.are_right())
+    }
+
     /// Whether something is left.
     pub fn leaks(&self) -> bool {
         self.points

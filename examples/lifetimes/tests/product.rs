@@ -221,7 +221,7 @@ fn nobody_is_answered_while_a_reader_may_be_there() {
 /// What a scenario measures, lists or draws is in the text about it, not on the page alone.
 #[test]
 fn what_a_scenario_shows_is_text_as_well() {
-    use holdfast_lifetimes::exhibit::{Times, text};
+    use holdfast_lifetimes::exhibit::{Times, show};
     let times = Times {
         cycles: 10,
         unmaps: 1,
@@ -282,7 +282,9 @@ fn what_a_scenario_shows_is_text_as_well() {
     ] {
         let scenario = DEMONSTRATIONS.iter().chain(ROWS);
         let scenario = scenario.into_iter().find(|known| known.row == row).unwrap();
-        let text = text(scenario, times).unwrap();
+        let shown = show(scenario, times).unwrap();
+        assert!(!shown.is_wrong, "{}", shown.text);
+        let text = shown.text;
         for part in parts {
             assert!(text.contains(part), "{row}: no `{part}` in\n{text}");
         }

@@ -4,7 +4,7 @@ use super::{Agreement, Cell, Explained, Real};
 use crate::exhibit::{self, Exhibit};
 use crate::product;
 use crate::scenario::Scenario;
-use crate::severity::{Course, Loop};
+use crate::severity::Loop;
 use crate::table::Table;
 use std::sync::Mutex;
 
@@ -146,8 +146,10 @@ impl Real {
         let cells = bad.map(|cell| format!("{} on the crates", cell.row));
         let leaking = self.courses.iter().filter(|(_, course)| course.leaks());
         let loops = leaking.map(|(row, _)| format!("{row} in a loop on the crates"));
-        let has_wrong = |course: &Course| course.events.is_some_and(|events| !events.are_right());
-        let wrong = self.courses.iter().filter(|(_, course)| has_wrong(course));
+        let wrong = self
+            .courses
+            .iter()
+            .filter(|(_, course)| course.has_wrong_events());
         let wrong = wrong.map(|(row, _)| format!("unplug events of {row} in a loop on the crates"));
         let is_explained = |one: &&Explained| {
             one.left.0 > 0 && one.left.1 == 0 && one.held.iter().all(|part| one.text.contains(part))
