@@ -1,7 +1,8 @@
-//! The tracing collector: what no root reaches is finalized, in no particular order.
+//! The tracing collector: what no root reaches is finalized, in no particular order: here in that in which it was made, so that an owner comes before a
+//! region that goes with it. A collector may take any order; that it may take this one is what the model has to show.
 
 use crate::policy::End;
-use crate::run::{Event, Run};
+use crate::run::Run;
 use crate::state::{Action, Faults, Hook, Id, Kind, Release, State, flag};
 use crate::step::Outcome;
 
@@ -24,9 +25,9 @@ impl Run<'_> {
         }
         for id in members() {
             self.forget_edges(id);
-            self.object(id).flags |= flag::FINALIZING | flag::FINALIZED;
+            self.object(id).flags |= flag::FINALIZING;
             self.object(id).count = 0;
-            self.note(Event::Finalized(id));
+            self.finalized(id);
         }
         self.update_views();
         Outcome::Done

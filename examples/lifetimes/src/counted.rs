@@ -4,7 +4,7 @@
 //! owner's own code runs; then links, the class's finalizer, the assertion that nobody revived the object, and the storage.
 
 use crate::policy::{Counted, OwnerEdge};
-use crate::run::{Event, Run};
+use crate::run::Run;
 use crate::state::{Faults, Hook, Id, Kind, Link, Object, State, flag};
 use crate::step::Outcome;
 
@@ -60,8 +60,7 @@ impl Run<'_> {
         if self.is_dead() {
             return;
         }
-        self.object(id).flags |= flag::FINALIZED;
-        self.note(Event::Finalized(id));
+        self.finalized(id);
         if self.s.object(id).count != 0 {
             self.fault(Faults::ABORT, id, "is referenced when its finalizer ends");
             return;

@@ -2,10 +2,12 @@
 //!
 //! The page has the same with its pictures; here is which scenario shows what, and what a terminal gets.
 
+use crate::order;
 use crate::product::{self, Followed, album, devices, latency};
 use crate::scenario::Scenario;
 use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
 use crate::step::Outcome;
+use crate::table::Table;
 use crate::timeline;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -23,6 +25,8 @@ pub enum Exhibit {
     Stages,
     /// What happens in which order, under each policy.
     Timeline,
+    /// Which owners are finalized before their regions, in all scenarios.
+    Orders,
     /// What a guest loads where an alias is shown, on the crates.
     Loads,
     /// What each call comes to, on the crates.
@@ -39,6 +43,7 @@ pub fn of(row: &str) -> Option<Exhibit> {
         "C13" => Some(Exhibit::Unmaps),
         "C14" => Some(Exhibit::Stages),
         "C7" | "C17" => Some(Exhibit::Timeline),
+        "C18" => Some(Exhibit::Orders),
         "5" | "5b" | "C11" => Some(Exhibit::Loads),
         "C8" => Some(Exhibit::Calls),
         "C15" => Some(Exhibit::Commands),
@@ -109,6 +114,7 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
         }
         Some(Exhibit::Stages) => stages(scenario),
         Some(Exhibit::Timeline) => timelines(scenario),
+        Some(Exhibit::Orders) => order::text(&Table::of_everything()),
         Some(Exhibit::Loads) => {
             let followed = product::follow(scenario);
             // Whoever an alias shows has been unplugged by then.

@@ -1,7 +1,9 @@
 //! Where Holdfast's column differs from the table that the discussion's summary gives, and why.
 //!
 //! All differences are in that column: the summary's sketch of it had neither aliases that are cut, nor regions that are withdrawn by themselves, nor init's
-//! refusals. No cell of the C policies differs: `tests/given_table.rs` compares them all.
+//! refusals. No cell of the C policies differs: `tests/given_table.rs` compares them all. The summary's `ok` says that everything is finalized without misuse, and
+//! nothing of an order; here `ok` says that owners go after their regions as well. No cell differs by that: under the given policies an owner that goes first goes with a
+//! worse fault or not at all, and the collector, whose cells are `order` for it, has no column there, but a remark that its order is arbitrary.
 
 /// A cell that is not as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ usage: holdfast-lifetimes [OPTIONS]
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
   --table          search nothing
   --row NUMBER     one scenario: its steps, what each policy makes of it and why, what the real crates do, whose doing its leak is, when its
-                   unplug event comes, and what it measures, lists or draws (5, C4, C7, C8, C11 to C15, C17)
+                   unplug event comes, and what it measures, lists or draws (5, C4, C7, C8, C11 to C15, C17, C18)
   --why            say of each word of the table how it came about
   --sequences N    how many generated sequences the crates and the model are compared in (20000)
   --cycles N       how many cycles the loops of severity have (10000), that of --row C4 as well

@@ -198,6 +198,7 @@ fn class(word: &str) -> &'static str {
         "ok" => "ok",
         "refused" => "refused",
         "LEAK" | "late" => "leak",
+        "order" => "order",
         _ => "fault",
     }
 }

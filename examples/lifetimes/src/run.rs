@@ -91,6 +91,18 @@ impl Run<'_> {
         target(self.s, self.r, region)
     }
 
+    /// A finalizer has ended. Those of the object's regions should have ended before: whichever has not outlives its owner.
+    pub(crate) fn finalized(&mut self, id: Id) {
+        self.object(id).flags |= flag::FINALIZED;
+        let outlives =
+            |region: &Id| self.s.object(*region).owner == id && self.s.object(*region).is_alive();
+        let outlived = State::ids()
+            .filter(outlives)
+            .fold(0, |mask, region| mask | region.bit());
+        self.s.outlived |= outlived;
+        self.note(Event::Finalized(id));
+    }
+
     /// Takes a count on an object.
     pub(crate) fn reference(&mut self, id: Id) {
         if !id.is_object() || self.is_dead() {

@@ -20,6 +20,10 @@
 //! For withdrawal there is a stronger demand, which no other policy makes: whatever was withdrawn is finalized as soon as transfers have
 //! completed, links to it are cleared, handles that the user kept are dropped and a grace period has passed, while everybody else is still plugged. A state that fails it is **late**.
 //!
+//! A state in which everything goes, but somebody's owner was or is finalized before his region, is counted as a wrong **order**: the way to it and its
+//! winding up both count. Like a leak it is followed further, as something worse may come. In what order finalizers run that nothing orders is part of the rules: the
+//! collector takes those of one collection as they were made, and withdrawal takes any that waits, in the search each as a step of its own.
+//!
 //! # Why one state stands for many
 //!
 //! * Mappings are kept sorted: no step, rule or check asks for a mapping's number but to name it, so exchanging two numbers is a symmetry of the whole
@@ -179,6 +183,11 @@ impl Found {
                 Verdict::UseAfterFinalize | Verdict::UseAfterFree | Verdict::DoubleFinalize
             )
         )
+    }
+
+    /// An owner that goes before its region, and nothing worse.
+    pub const fn is_order(ending: Ending) -> bool {
+        matches!(ending, Ending::Order)
     }
 
     /// Aborts.

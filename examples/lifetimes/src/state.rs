@@ -302,6 +302,8 @@ pub struct State {
     /// One count for each is held until then, however often it left: the counts of one grace period are dropped together, so
     /// a second one on the same region changes nothing. A region that comes back into view takes its count with it.
     pub retired: u16,
+    /// Regions whose owner was finalized before them.
+    pub outlived: u16,
     /// What has gone wrong.
     pub faults: Faults,
 }
@@ -320,6 +322,7 @@ impl Default for State {
             }; LINKS],
             hooks: [None; HOOKS],
             retired: 0,
+            outlived: 0,
             faults: Faults::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The table: every scenario under every policy, and what the searches found, as text.
 
 use crate::given::Difference;
+use crate::order;
 use crate::policy::Policy;
 use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::rows::ROWS;
@@ -144,20 +145,25 @@ impl fmt::Display for Table {
             }
             writeln!(f, "{}", scenario.title)?;
         }
-        Ok(())
+        writeln!(
+            f,
+            "ok: everything is finalized, once, after its regions. order: once, but an owner before its region; {}",
+            order::counted(&order::wrong(self))
+        )
     }
 }
 
 /// What a search found, in a line and a shortest trace to each kind of ending.
 pub fn findings(found: &Found, cast: &Cast) -> String {
     let mut text = format!(
-        "{} states, {} steps between them; {} leaks, {} late, {} uses after finalize, {} aborts{}\n",
+        "{} states, {} steps between them; {} leaks, {} late, {} uses after finalize, {} aborts, {} in wrong order{}\n",
         found.states,
         found.steps,
         found.count(|ending| ending == Ending::Leak),
         found.count(|ending| ending == Ending::Late),
         found.count(Found::is_use),
         found.count(Found::is_abort),
+        found.count(Found::is_order),
         if found.is_whole {
             format!(
                 "; the furthest is {} steps away, and these are all states that there are, however many steps",

@@ -142,8 +142,7 @@ impl Run<'_> {
             }
         }
         self.cut_alias(id);
-        self.object(id).flags |= flag::FINALIZED;
-        self.note(Event::Finalized(id));
+        self.finalized(id);
         if self.s.object(id).is(flag::HOLDS_OWNER) {
             self.object(id).flags &= !flag::HOLDS_OWNER;
             let owner = self.s.object(id).owner;

@@ -2,6 +2,7 @@
 
 use holdfast_lifetimes::Policy;
 use holdfast_lifetimes::given::Difference;
+use holdfast_lifetimes::order;
 use holdfast_lifetimes::scenario::rows::ROWS;
 use holdfast_lifetimes::table::Table;
 
@@ -79,6 +80,22 @@ fn the_given_cells_are_played_or_their_difference_is_known() {
         ],
         "rows that the given table does not have"
     );
+}
+
+/// The given table's `ok` says that everything is finalized without misuse, and nothing of an order. Here it says that as well; no cell differs by it, as the
+/// only policy that has a wrong order and nothing worse is the collector, for which the given table has no column.
+#[test]
+fn no_given_cell_is_ok_with_an_owner_before_its_region() {
+    let table = Table::of_everything();
+    let wrong = order::wrong(&table);
+    let given = |row: &str| GIVEN.iter().any(|(known, _)| *known == row);
+    for one in wrong.iter().filter(|one| given(one.row)) {
+        assert_eq!(one.policy, Policy::Tracing, "{one:?}");
+        assert!(!COLUMNS.contains(&one.policy));
+    }
+    // What the collector's column would have been: 16 times another word than `ok`.
+    let alone = wrong.iter().filter(|one| one.is_all && given(one.row));
+    assert_eq!(alone.count(), 16);
 }
 
 /// The given table folds these columns into others; here they have their own.

@@ -65,7 +65,8 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
     }
     text + "</tbody></table>\n\
             <p class=\"note\">UAF: freed storage is used, or storage with somebody alive in it is freed. UAFin: a finalized object is used. twice: a finalizer runs \
-            inside itself. abort: an assertion fails. Where several happen, all are named.</p>\n"
+            inside itself. abort: an assertion fails. order: everything is finalized once, but an owner before its region (<a href=\"#rC18\">C18</a> has all of them); that is said in the \
+            cell where nothing worse happens, and else in the sentence of its graphs. Where several happen, all are named.</p>\n"
         + &differences(contents)
 }
 

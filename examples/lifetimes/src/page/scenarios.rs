@@ -2,6 +2,7 @@
 
 use super::{Cell, Contents, anchor, badge, escape, measured};
 use crate::exhibit::{self, Exhibit};
+use crate::order;
 use crate::picture::{self, Plate};
 use crate::policy::Policy;
 use crate::scenario::{Scenario, Script, Verdict};
@@ -19,7 +20,7 @@ pub(super) struct Group {
 }
 
 /// Shown in print only.
-const ON_PAPER: &str = "<p class=\"note paper\">Not printed, but on the page: what is folded there of policies under which a scenario ends well, the crates’ own reference graphs, and loops that leak under mutual \
+const ON_PAPER: &str = "<p class=\"note paper\">Not printed, but on the page: what is folded there of policies under which a scenario ends well or in a wrong order only, the crates’ own reference graphs, and loops that leak under mutual \
     strong references only. Their headings stand in their places, but those of the crates’ graphs.</p>";
 
 /// Of each scenario that has steps of its own, by its number: the ways that it goes.
@@ -82,6 +83,9 @@ pub(super) fn write(contents: &Contents<'_>, ways: &Ways) -> String {
         }
         if exhibit::of(scenario.row) == Some(Exhibit::Timeline) {
             text += &timelines(contents, scenario);
+        }
+        if exhibit::of(scenario.row) == Some(Exhibit::Orders) {
+            text += &orders(contents.table);
         }
         text += &real(contents, scenario.row);
         text += &measured::of(contents.real, scenario.row);
@@ -149,8 +153,8 @@ fn one(row: &str, number: usize, group: &Group) -> String {
          <figure><figcaption>{after}; {}</figcaption>{}</figure></div></details>\n",
         anchor(row),
         if is_open { " open=\"open\"" } else { "" },
-        // On paper graphs of what ends well elsewhere are left out.
-        if plate.report.verdict.is_good() {
+        // On paper graphs of what ends well elsewhere are left out, and where everything ends the order is in words.
+        if plate.report.verdict.is_rid_of_all() {
             " class=\"fine\""
         } else {
             ""
@@ -228,6 +232,30 @@ fn timelines(contents: &Contents<'_>, scenario: &Scenario) -> String {
         text += "</div>";
     }
     text + "</div></details>\n"
+}
+
+/// Which owners are finalized before their regions, in the whole table.
+fn orders(table: &Table) -> String {
+    let wrong = order::wrong(table);
+    let mut text = format!(
+        "<details open=\"open\"><summary>Wrong orders in all scenarios: {}</summary>\
+         <table class=\"blocks\"><thead><tr><th scope=\"col\">scenario</th><th scope=\"col\">policy</th><th scope=\"col\">its word</th>\
+         <th scope=\"col\">who before whom, and whom a finalizer touches</th></tr></thead><tbody>\n",
+        order::counted(&wrong)
+    );
+    for one in &wrong {
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td data-of=\"policy\">{}</td><td data-of=\"its word\">{}</td>\
+             <td data-of=\"who before whom, and whom a finalizer touches\">{}</td></tr>",
+            anchor(one.row),
+            one.row,
+            one.policy.rules().short,
+            badge(&one.cell),
+            escape(&one.sentence)
+        );
+    }
+    text + "</tbody></table></details>\n"
 }
 
 fn events(step: &str, happened: &[String]) -> String {

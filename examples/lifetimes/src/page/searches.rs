@@ -20,7 +20,7 @@ pub(super) fn write(searches: &[Searched]) -> String {
          more, two mappings, one transfer in flight, one strong link, a panic in a hook. From there every sequence of up to {} steps of {} was taken: plug, unplug, \
          drop, nest, detach, alias, open, close, map, unmap, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
          runs, if it is still open. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
-         somebody who was withdrawn is kept by anything but a transfer, a grace period, a user’s handle or a link of somebody who stays. States that are equal but for a numbering count once. \
+         somebody who was withdrawn is kept by anything but a transfer, a grace period, a user’s handle or a link of somebody who stays. A state in which everything goes, but an owner before its region, counts as a wrong order. States that are equal but for a numbering count once. \
          What goes wrong is not followed further.{}</p>\n",
         searches.iter().map(|it| it.size.steps).min().unwrap_or(0),
         match first.size.breadth {
@@ -59,7 +59,7 @@ pub(super) fn write(searches: &[Searched]) -> String {
 fn table(searches: &[&Searched]) -> String {
     let mut text = String::from(
         "<table class=\"numbers blocks\"><thead><tr><th scope=\"col\">policy</th><th scope=\"col\">states</th><th scope=\"col\">steps between them</th>\
-         <th scope=\"col\">leaks</th><th scope=\"col\">uses after the end</th><th scope=\"col\">aborts</th><th scope=\"col\">seconds</th></tr></thead><tbody>\n",
+         <th scope=\"col\">leaks</th><th scope=\"col\">uses after the end</th><th scope=\"col\">aborts</th><th scope=\"col\">wrong order only</th><th scope=\"col\">seconds</th></tr></thead><tbody>\n",
     );
     for searched in searches {
         let found = &searched.found;
@@ -69,7 +69,7 @@ fn table(searches: &[&Searched]) -> String {
         let ours = ours(searched.policy);
         let _ = writeln!(
             text,
-            "<tr{ours}><th scope=\"row\">{}{}</th><td data-of=\"states\">{}</td><td data-of=\"steps between them\">{}</td>{}{}{}<td data-of=\"seconds\">{:.1}</td></tr>",
+            "<tr{ours}><th scope=\"row\">{}{}</th><td data-of=\"states\">{}</td><td data-of=\"steps between them\">{}</td>{}{}{}{}<td data-of=\"seconds\">{:.1}</td></tr>",
             searched.policy.rules().short,
             match found.depth {
                 _ if found.is_whole => ", whole".into(),
@@ -81,6 +81,7 @@ fn table(searches: &[&Searched]) -> String {
             cell("leaks", leaks, "leak"),
             cell("uses after the end", found.count(Found::is_use), "fault"),
             cell("aborts", found.count(Found::is_abort), "fault"),
+            cell("wrong order only", found.count(Found::is_order), "order"),
             searched.time.as_secs_f32()
         );
     }

@@ -1,6 +1,7 @@
 //! The head of the page: the verdict, and what each policy came to in numbers.
 
-use super::{Contents, ours};
+use super::{Contents, anchor, ours};
+use crate::order;
 use crate::policy::Policy;
 use crate::scenario::Verdict;
 use crate::search::Found;
@@ -82,7 +83,9 @@ fn others(contents: &Contents<'_>) -> String {
         let reports = rows
             .iter()
             .filter_map(|row| contents.table.report(row, policy));
-        reports.filter(|report| !report.verdict.is_good()).count()
+        reports
+            .filter(|report| !report.verdict.is_good() && report.verdict != Verdict::Order)
+            .count()
     };
     let others = Policy::ALL
         .into_iter()
@@ -109,7 +112,20 @@ fn others(contents: &Contents<'_>) -> String {
         }
         None => text += ".",
     }
-    text
+    text + &orders(contents)
+}
+
+/// Who finalizes an owner before its region.
+fn orders(contents: &Contents<'_>) -> String {
+    let wrong = order::wrong(contents.table);
+    if wrong.is_empty() {
+        return String::new();
+    }
+    let all = order::counted(&wrong);
+    format!(
+        " And {all}: those say <b class=\"word order\">order</b>, and are not clean (<a href=\"#{}\">C18</a> has every pair; scenarios of the same steps are counted each).",
+        anchor("C18")
+    )
 }
 
 fn real(contents: &Contents<'_>) -> String {
@@ -169,13 +185,13 @@ fn real(contents: &Contents<'_>) -> String {
 fn counts(contents: &Contents<'_>) -> String {
     let mut text = String::from(
         "<p class=\"note\">Scenarios by the worst that happens in them, those with the same steps once; then what the searches found, added up.</p>\
-         <table class=\"numbers blocks\">\
+         <table class=\"numbers blocks counts\">\
          <thead><tr><th scope=\"col\">policy</th><th scope=\"col\">clean</th><th scope=\"col\">refused</th><th scope=\"col\">leak</th>\
-         <th scope=\"col\">use after the end</th><th scope=\"col\">abort</th>",
+         <th scope=\"col\">use after the end</th><th scope=\"col\">abort</th><th scope=\"col\">wrong order only</th>",
     );
     if !contents.searches.is_empty() {
         text += "<th scope=\"col\">states searched</th><th scope=\"col\">that leak</th><th scope=\"col\">that use</th>\
-                 <th scope=\"col\">that abort</th><th scope=\"col\">shortest way, steps</th>";
+                 <th scope=\"col\">that abort</th><th scope=\"col\">in wrong order only</th><th scope=\"col\">shortest way, steps</th>";
     }
     text += "</tr></thead><tbody>\n";
     let rows = rows(contents);
@@ -191,7 +207,7 @@ fn counts(contents: &Contents<'_>) -> String {
         let ours = ours(policy);
         let _ = write!(
             text,
-            "<tr{ours}><th scope=\"row\">{} <small>{}</small></th>{}{}{}{}{}",
+            "<tr{ours}><th scope=\"row\">{} <small>{}</small></th>{}{}{}{}{}{}",
             rules.short,
             rules.name,
             number("clean", count(|verdict| *verdict == Verdict::Clean), "ok"),
@@ -218,6 +234,11 @@ fn counts(contents: &Contents<'_>) -> String {
                 count(|verdict| *verdict == Verdict::Abort),
                 "fault"
             ),
+            number(
+                "wrong order only",
+                count(|verdict| *verdict == Verdict::Order),
+                "order"
+            ),
         );
         if !contents.searches.is_empty() {
             text += &searched(contents, policy);
@@ -227,7 +248,7 @@ fn counts(contents: &Contents<'_>) -> String {
     text + "</tbody></table>\n\
             <p class=\"note\">Clean: everything is finalized, once, after its regions. Refused: a step is answered with an error, and nothing is left of it. \
             Leak: somebody who should be gone is not, or a handle is open in the name of somebody who is gone. Use after the end: of what is finalized or freed, \
-            or a finalizer that runs twice. What a reader, a transfer or a mapping can still reach counts as used. A state is counted by how it ends once \
+            or a finalizer that runs twice. Wrong order: everything is finalized once, but an owner before its region, and nothing worse happens. What a reader, a transfer or a mapping can still reach counts as used. A state is counted by how it ends once \
             everybody has let go of everything.</p>\n"
 }
 
@@ -245,6 +266,7 @@ fn searched(contents: &Contents<'_>, policy: Policy) -> String {
     let leaks = sum(&|found| found.count(Found::is_leak));
     let uses = sum(&|found| found.count(Found::is_use));
     let aborts = sum(&|found| found.count(Found::is_abort));
+    let orders = sum(&|found| found.count(Found::is_order));
     let shortest = of_policy
         .iter()
         .filter_map(|it| it.found.trace(|_| true))
@@ -252,11 +274,12 @@ fn searched(contents: &Contents<'_>, policy: Policy) -> String {
         .min();
     let shortest = shortest.map_or_else(|| "none".into(), |steps| steps.to_string());
     format!(
-        "<td data-of=\"states searched\">{}</td>{}{}{}<td data-of=\"shortest way, steps\">{shortest}</td>",
+        "<td data-of=\"states searched\">{}</td>{}{}{}{}<td data-of=\"shortest way, steps\">{shortest}</td>",
         grouped(states),
         cell("that leak", leaks, "leak"),
         cell("that use", uses, "fault"),
-        cell("that abort", aborts, "fault")
+        cell("that abort", aborts, "fault"),
+        cell("in wrong order only", orders, "order")
     )
 }
 

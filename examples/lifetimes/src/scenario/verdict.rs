@@ -3,7 +3,7 @@
 use super::{Cast, Scenario, Script};
 use crate::edges::{Edge, why_alive};
 use crate::policy::Rules;
-use crate::run::Event;
+use crate::run::{Event, members};
 use crate::state::{Faults, Id, State, flag};
 use crate::step::{Outcome, Refusal, Step, apply, apply_logged};
 use std::fmt::Write as _;
@@ -23,9 +23,11 @@ pub enum Verdict {
     Leak,
     /// Somebody who was withdrawn was kept, though transfers had completed, kept handles were dropped and links cleared (withdrawal only).
     Late,
+    /// Everything is finalized once, but an owner before its region.
+    Order,
     /// A step was refused, and nothing is left of it.
     Refused(Refusal),
-    /// Everything is finalized, and nothing went wrong.
+    /// Everything is finalized, once, after its regions, and nothing went wrong.
     Clean,
 }
 
@@ -39,6 +41,7 @@ impl Verdict {
             Self::UseAfterFinalize => "UAFin",
             Self::Leak => "LEAK",
             Self::Late => "late",
+            Self::Order => "order",
             Self::Refused(_) => "refused",
             Self::Clean => "ok",
         }
@@ -59,6 +62,11 @@ impl Verdict {
     /// Of faults, the one that decides.
     pub fn of(faults: Faults) -> Option<Self> {
         Self::all_of(faults).next()
+    }
+
+    /// Whether everything went that was to go, in whatever order.
+    pub const fn is_rid_of_all(self) -> bool {
+        matches!(self, Self::Order) || self.is_good()
     }
 
     /// Whether a policy that promises to end everything may answer so.
@@ -129,6 +137,13 @@ impl Report {
             let names: Vec<_> = self.late.iter().map(|id| self.cast.name(*id)).collect();
             let _ = write!(text, "kept too long: {}; ", names.join(", "));
         }
+        if !self.is_aborted() && self.state.outlived != 0 {
+            let pairs = self.out_of_order().into_iter();
+            let pairs: Vec<_> = pairs
+                .map(|[owner, region]| format!("{owner} before {region}"))
+                .collect();
+            let _ = write!(text, "in wrong order: {}; ", pairs.join(", "));
+        }
         if self.verdict == Verdict::Leak && self.leaked.is_empty() {
             text += "a handle is open in the name of somebody who is gone";
         }
@@ -181,6 +196,15 @@ impl Report {
         let finalized = self.finalized().into_iter();
         finalized.map(|id| self.cast.name(id)).collect()
     }
+
+    /// The names of owners that were finalized before a region of theirs, each with that region's.
+    pub fn out_of_order(&self) -> Vec<[&'static str; 2]> {
+        let regions = members(self.state.outlived);
+        let pair = |region: Id| [self.state.object(region).owner, region];
+        regions
+            .map(|region| pair(region).map(|id| self.cast.name(id)))
+            .collect()
+    }
 }
 
 /// Plays a scenario under a policy.
@@ -216,6 +240,7 @@ pub fn play_script(script: &Script, rules: &Rules) -> Report {
     let verdict = Verdict::of(state.faults)
         .or_else(left)
         .or((!late.is_empty()).then_some(Verdict::Late))
+        .or((state.outlived != 0).then_some(Verdict::Order))
         .or(refused.map(Verdict::Refused))
         .unwrap_or(Verdict::Clean);
     let why = leaked

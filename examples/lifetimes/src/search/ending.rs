@@ -15,7 +15,9 @@ pub enum Ending {
     Leak,
     /// Somebody who was withdrawn is kept, though transfers have completed, strong links are cleared and kept handles dropped (withdrawal only).
     Late,
-    /// Everything goes.
+    /// Everything goes, but an owner before its region.
+    Order,
+    /// Everything goes, regions before their owners.
     Clean,
 }
 
@@ -26,6 +28,7 @@ impl Ending {
             Self::Fault(verdict) => verdict.word(),
             Self::Leak => Verdict::Leak.word(),
             Self::Late => Verdict::Late.word(),
+            Self::Order => Verdict::Order.word(),
             Self::Clean => Verdict::Clean.word(),
         }
     }
@@ -128,6 +131,8 @@ fn user_undoes(mut state: State, rules: &Rules, user: impl Iterator<Item = Step>
     let left = state.alive().any(|id| id != S);
     if left || has_orphans(&state) {
         Ending::Leak
+    } else if state.outlived != 0 {
+        Ending::Order
     } else {
         Ending::Clean
     }

@@ -47,7 +47,8 @@ pub fn fingerprint(state: &State) -> u128 {
             armed.object.0 << 1 | u8::from(armed.hook == Hook::Finalize)
         })
     });
-    mixer.add([a, b, c, d, high, state.faults.0, 0, 0]);
+    let [first, second] = state.outlived.to_le_bytes();
+    mixer.add([a, b, c, d, high, state.faults.0, first, second]);
     mixer.end()
 }
 

@@ -108,9 +108,31 @@ fn the_search_meets_what_an_enumeration_of_all_sequences_meets() {
     }
 }
 
+/// The collector takes an owner before its regions wherever it takes both, so that nothing of what it ends is clean; and a count has an order.
+#[test]
+fn a_wrong_order_is_an_ending_of_its_own() {
+    for habit in HABITS {
+        let found = |policy: Policy| Search::new(policy.rules(), core(4, habit)).run();
+        let tracing = found(Policy::Tracing);
+        let orders = tracing.count(Found::is_order);
+        assert!(orders > 0);
+        assert_eq!(tracing.count(|_| true), tracing.states, "{habit:?}");
+        assert_eq!(tracing.trace(Found::is_order), Some(&[][..]), "D0 and C");
+        for policy in Policy::ALL
+            .into_iter()
+            .filter(|policy| *policy != Policy::Tracing)
+        {
+            assert_eq!(found(policy).count(Found::is_order), 0, "{policy:?}");
+        }
+    }
+    let rules = Policy::Withdrawal.rules().without(Rule::OwnerBecomesStrong);
+    let found = Search::new(&rules, core(3, Release::Finalize)).run();
+    assert!(found.count(Found::is_order) > 0);
+}
+
 #[test]
 fn fingerprints_tell_all_states_apart() {
-    for policy in [Policy::OwnCount, Policy::Withdrawal] {
+    for policy in [Policy::OwnCount, Policy::Tracing, Policy::Withdrawal] {
         let all = states(policy.rules(), core(5, Release::Finalize));
         let prints: HashSet<u128> = all.iter().map(fingerprint).collect();
         assert_eq!(prints.len(), all.len());

@@ -175,7 +175,7 @@ impl Clock {
                 let made = &self.stretch.made;
                 !report.leaked.iter().any(|id| made.contains(id))
             }
-            verdict => verdict.is_good(),
+            verdict => verdict.is_rid_of_all(),
         };
         let names = self.stretch.unplugged.iter();
         let names = names.map(|id| script.cast.name(*id));
