@@ -20,6 +20,7 @@ use crate::policy::Policy;
 use crate::product::album::Snapshot;
 use crate::product::devices::Bundled;
 use crate::product::latency::Measured;
+use crate::product::misbehaviour::Explained;
 use crate::scenario::Verdict;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
@@ -85,23 +86,6 @@ pub struct Cell {
     pub pictures: Option<[String; 2]>,
     /// The same after each step, where that is asked for.
     pub stages: Vec<Snapshot>,
-}
-
-/// A device that misbehaves on purpose, and what the ledger says.
-#[derive(Clone, Debug)]
-pub struct Explained {
-    /// The scenarios that it is like.
-    pub rows: Vec<&'static str>,
-    /// What it does.
-    pub title: String,
-    /// How it is not quite those scenarios, and why it cannot be; may be empty.
-    pub near: String,
-    /// What the ledger says.
-    pub text: String,
-    /// Who holds, why, and where in the source that was taken, as the text has it.
-    pub held: [String; 3],
-    /// How many objects were left, and how many once the device had let go.
-    pub left: (usize, usize),
 }
 
 /// What playing generated sequences on the model and on the crates came to.

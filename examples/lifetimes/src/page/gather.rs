@@ -1,6 +1,6 @@
 //! What the real crates did, as the page's plain data.
 
-use super::{Agreement, Cell, Explained, Real};
+use super::{Agreement, Cell, Real};
 use crate::exhibit::{self, Exhibit};
 use crate::product;
 use crate::scenario::Scenario;
@@ -96,16 +96,7 @@ impl Real {
 
     /// Provokes leaks by devices that misbehave, and asks the ledger.
     pub fn explain(&mut self) {
-        let all = product::misbehaviour::all().into_iter();
-        let explained = all.map(|one| Explained {
-            rows: one.rows.to_vec(),
-            title: one.title.into(),
-            near: one.near.into(),
-            text: one.text,
-            held: [one.holder, one.reason.into(), one.place],
-            left: one.left,
-        });
-        self.explained = explained.collect();
+        self.explained = product::misbehaviour::all();
     }
 
     /// Plugs and unplugs the bundled devices.
@@ -151,10 +142,7 @@ impl Real {
             .iter()
             .filter(|(_, course)| course.has_wrong_events());
         let wrong = wrong.map(|(row, _)| format!("unplug events of {row} in a loop on the crates"));
-        let is_explained = |one: &&Explained| {
-            one.left.0 > 0 && one.left.1 == 0 && one.held.iter().all(|part| one.text.contains(part))
-        };
-        let open = self.explained.iter().filter(|one| !is_explained(one));
+        let open = self.explained.iter().filter(|one| !one.is_explained());
         let open = open.map(|one| format!("not explained: {}", one.title));
         let early = self.unmaps.iter().filter(|unmaps| unmaps.is_wrong());
         let early = early.map(|_| {

@@ -303,7 +303,7 @@ fn stages(cell: &Cell) -> String {
 fn provoked(contents: &Contents<'_>, row: &str) -> String {
     let explained = contents.real.iter().flat_map(|real| real.explained_as(row));
     let links: Vec<_> = explained
-        .map(|(number, one)| format!("<a href=\"#why-{number}\">{}</a>", escape(&one.title)))
+        .map(|(number, one)| format!("<a href=\"#why-{number}\">{}</a>", escape(one.title)))
         .collect();
     if links.is_empty() {
         return String::new();

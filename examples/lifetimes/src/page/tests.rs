@@ -4,6 +4,7 @@ use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::policy::Policy;
 use crate::product::devices::{Bundled, Placed};
 use crate::product::latency::{Answer, Meanwhile, Measured, Unmap};
+use crate::product::misbehaviour::Held;
 use crate::scenario::Verdict;
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
@@ -69,11 +70,16 @@ fn real(table: &Table) -> Real {
             },
         )],
         explained: vec![Explained {
-            rows: vec!["3c", "2a'"],
-            title: "a field".into(),
-            near: "nearly".into(),
-            text: "device =(handle)=> device at lib.rs:7".into(),
-            held: ["device", "handle", "lib.rs:7"].map(Into::into),
+            rows: &["3c", "2a'"],
+            title: "a field",
+            near: "nearly",
+            text: "held by handles [handle] at lib.rs:7, taken in the code of <card>".into(),
+            held: vec![Held {
+                by: "<card>".into(),
+                reason: "handle",
+                place: "lib.rs:7".into(),
+                line: "[handle] at lib.rs:7, taken in the code of <card>".into(),
+            }],
             left: (2, 0),
         }],
         devices: vec![Bundled {
@@ -354,9 +360,10 @@ fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_so
         ["unplug events of 3c in a loop on the crates"]
     );
     real.courses.clear();
-    real.explained[0].held[2] = "lib.rs:8".into();
+    let line = std::mem::take(&mut real.explained[0].held[0].line);
+    real.explained[0].held[0].line = "lib.rs:8".into();
     assert_eq!(real.failures(), ["not explained: a field"]);
-    real.explained[0].held[2] = "lib.rs:7".into();
+    real.explained[0].held[0].line = line;
     real.cells[3].is_good = false;
     assert_eq!(real.failures(), ["2a' on the crates"]);
     real.cells[3].is_good = true;

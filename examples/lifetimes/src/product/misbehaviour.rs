@@ -1,5 +1,6 @@
 //! Devices that misbehave on purpose, on the real crates: each keeps in a field of its own what only its finalizer would let go of. That is the one way
-//! left to leak, and the ledger says who holds, why, and which line took it.
+//! left to leak, and the ledger says who holds, why, and which line took it. A handle is nobody's by itself; as each takes it in its own code, the ledger
+//! says whose code that was.
 //!
 //! Address spaces, mappings, links and aliases cannot be kept so: the withdrawal closes them. What can are user handles, which are for users, and
 //! transfers, which are for as long as an I/O. So each scenario that leaks under some policy has a case of the same shape, who keeps whom, made of
@@ -9,7 +10,7 @@ mod cast;
 mod deeds;
 
 use super::PATIENCE;
-use cast::Hoard;
+use cast::{Hoard, Taken, What};
 use qom::{Machine, ObjectOps};
 
 /// A leak that was provoked, and what the ledger says about it.
@@ -23,30 +24,66 @@ pub struct Explained {
     pub near: &'static str,
     /// The ledger's explanation of everybody who is left.
     pub text: String,
-    /// The holder that is at the bottom of it: part of the text.
-    pub holder: String,
-    /// The reason: part of the text.
-    pub reason: &'static str,
-    /// File and line that took what is kept: part of the text.
-    pub place: String,
+    /// What is at the bottom of it.
+    pub held: Vec<Held>,
     /// How many objects were left, and how many still were once the fields had been emptied.
     pub left: (usize, usize),
 }
 
-/// What a misbehaviour tells of itself.
-struct Deed {
-    holder: String,
-    reason: &'static str,
-    place: String,
-    /// From outside, so that the machine can end.
-    hoards: Vec<Hoard>,
+impl Explained {
+    /// Whether somebody was left, the text says by whose code, why and where each count was taken, and those were all that kept anybody.
+    pub fn is_explained(&self) -> bool {
+        let (left, after) = self.left;
+        let is_told = |held: &Held| self.text.contains(&held.line);
+        left > 0 && after == 0 && !self.held.is_empty() && self.held.iter().all(is_told)
+    }
+}
+
+/// A count that somebody's own code took and keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose code it was.
+    pub by: String,
+    /// The reason, as the ledger has it.
+    pub reason: &'static str,
+    /// File and line.
+    pub place: String,
+    /// How the ledger says all of it in one line.
+    pub line: String,
+}
+
+impl Held {
+    /// What is told of whoever took it, after the unplug.
+    fn of(taken: &Taken) -> Self {
+        let by = taken.by();
+        let place = format!("{}:{}", taken.place.file(), taken.place.line());
+        let (reason, line) = match taken.what {
+            // A handle may be anywhere; what is known is who took it.
+            What::Handle => {
+                let reason = "user handle";
+                let line = format!("[{reason}] at {place}, taken in the code of {by}");
+                (reason, line)
+            }
+            What::Transfer => {
+                let reason = "pin (I/O in flight)";
+                (reason, format!("I/O of {by} [{reason}] at {place}"))
+            }
+        };
+        Self {
+            by,
+            reason,
+            place,
+            line,
+        }
+    }
 }
 
 struct Case {
     rows: &'static [&'static str],
     title: &'static str,
     near: &'static str,
-    misbehave: fn(&Machine) -> Deed,
+    /// From outside, so that the machine can end: where what is taken is kept.
+    misbehave: fn(&Machine) -> Vec<Hoard>,
 }
 
 /// Who is called so stays when everybody else is unplugged.
@@ -193,7 +230,7 @@ const CASES: &[Case] = &[
 ///
 /// ```
 /// for leak in holdfast_lifetimes::product::misbehaviour::all() {
-///     assert!(leak.text.contains(&leak.place), "{}", leak.text);
+///     assert!(leak.is_explained(), "{}", leak.text);
 /// }
 /// ```
 pub fn all() -> Vec<Explained> {
@@ -203,7 +240,7 @@ pub fn all() -> Vec<Explained> {
 fn provoke(case: &Case) -> Explained {
     let title = case.title;
     let machine = Machine::builder("misbehaviour").recording(true).build();
-    let deed = (case.misbehave)(&machine);
+    let hoards = (case.misbehave)(&machine);
     for (name, child) in machine.root().children() {
         if &*name != STAYS {
             child
@@ -216,7 +253,9 @@ fn provoke(case: &Case) -> Explained {
         .expect("what is kept does not keep the machine busy");
     let leftovers = machine.leftovers();
     let text: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
-    for hoard in &deed.hoards {
+    let taken: Vec<Taken> = hoards.iter().flat_map(Hoard::told).collect();
+    let held = taken.iter().map(Held::of).collect();
+    for hoard in &hoards {
         hoard.empty();
     }
     machine.quiesce(PATIENCE).expect("nothing is kept any more");
@@ -229,9 +268,7 @@ fn provoke(case: &Case) -> Explained {
         title,
         near: case.near,
         text: text.join("\n"),
-        holder: deed.holder,
-        reason: deed.reason,
-        place: deed.place,
+        held,
         left,
     }
 }

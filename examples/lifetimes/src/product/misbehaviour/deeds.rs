@@ -1,29 +1,32 @@
-//! What each of them does.
+//! What each of them does. Whatever is taken is taken by a device's own code, or by that of an object that is none: in its realize, in its post-init, in
+//! a callback of its registers. So the ledger can say whose it is.
 
-use super::cast::{Heap, Hoard, Hoarder};
-use super::{Deed, STAYS};
-use memory::{
-    AddressSpace, Backing, Gpa, Intent, Offset, Pin, Priority, Region, RegionApi, RegionTarget,
-    Size,
-};
-use qdev::DeviceOps;
+use super::STAYS;
+use super::cast::{Doorbell, Heap, Hoard, Hoarder};
+use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, RegionApi, Size};
 use qom::layer::Target;
-use qom::{Child, Machine, ObjectOps, Ref};
+use qom::{Child, Machine, ObjectOps, ObjectType, Ref};
 use std::sync::atomic::Ordering;
 
-/// Who holds a user handle is code, which the ledger knows by its line.
-const OUTSIDE: &str = "handles outside (1)";
-const HANDLE: &str = "user handle";
-const TRANSFER: &str = "pin (I/O in flight)";
 const PAGE: u64 = 0x1000;
 
-fn plugged(machine: &Machine, name: &str) -> Ref<Hoarder> {
+fn placed(machine: &Machine, name: &str) -> Ref<Hoarder> {
     let device = machine.create::<Hoarder>().expect("a new device");
     machine
         .root()
         .add_child(name, &device)
         .expect("a free name");
-    device.realize().expect("nothing can fail");
+    device
+}
+
+/// A device that does something when it is plugged, in its realize.
+fn plugged_to(
+    machine: &Machine,
+    name: &str,
+    act: impl FnOnce(&Hoarder) + Send + 'static,
+) -> Ref<Hoarder> {
+    let device = placed(machine, name);
+    Hoarder::realize_to(&device, act);
     device
 }
 
@@ -35,7 +38,7 @@ fn ram(owner: &impl Target) -> Child<Region> {
 }
 
 fn container(name: &str, owner: &impl Target) -> Child<Region> {
-    Region::container(name, Size::new(PAGE))
+    Region::container(name, Size::new(4 * PAGE))
         .create(owner)
         .expect("a region of one's own")
 }
@@ -53,256 +56,229 @@ fn nest(sub: &Child<Region>, container: &Child<Region>) {
         .expect("a region that is in none");
 }
 
-/// A handle to a region, and the line that took it: the deed's own.
-#[track_caller]
-fn taken(region: &Child<Region>) -> (Ref<Region>, String) {
-    (region.get().expect("it lives"), caller())
+pub(super) fn introspected_container(machine: &Machine) -> Vec<Hoard> {
+    let device = Hoarder::made_to(machine.handle(), |device| {
+        let (_, memory) = ram_in_container(device);
+        device.hoard.keep_handle(device, &memory);
+    });
+    vec![device.hoard.clone()]
 }
 
-/// A further handle to a device, and the line that took it: the deed's own.
-#[track_caller]
-fn taken_again(device: &Ref<Hoarder>) -> (Ref<Hoarder>, String) {
-    (device.clone(), caller())
+pub(super) fn introspected_root(machine: &Machine) -> Vec<Hoard> {
+    let device = Hoarder::made_to(machine.handle(), |device| {
+        device.hoard.keep_handle(device, &ram(device));
+    });
+    let memory = &qdev::regions_of(&device)[0];
+    let space = AddressSpace::open(&device, "dma", memory).expect("a space of one's own");
+    device.hoard.keep(space);
+    vec![device.hoard.clone()]
 }
 
-/// A transfer to a region in somebody's name, and the line that began it: the deed's own.
-#[track_caller]
-fn begun(
-    machine: &Machine,
-    holder: &Ref<Hoarder>,
-    region: &(impl RegionTarget + ?Sized),
-) -> (Pin, String) {
-    let space = AddressSpace::open(machine.root(), "memory", region).expect("it lives");
-    let pin = space.pin(holder, Gpa(0), 8, Intent::Write);
+pub(super) fn own_container(machine: &Machine) -> Vec<Hoard> {
+    let system = container("system", machine.root());
+    let device = plugged_to(machine, "card", move |card| {
+        let (bar, memory) = ram_in_container(card);
+        nest(&bar, &system);
+        card.hoard.keep_handle(card, &memory);
+    });
+    vec![device.hoard.clone()]
+}
+
+pub(super) fn own_container_with_space(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        let (bar, memory) = ram_in_container(card);
+        let space = AddressSpace::open(card, "dma", &bar).expect("a space of one's own");
+        card.until_unrealize.keep(space);
+        card.hoard.keep_handle(card, &memory);
+    });
+    vec![device.hoard.clone()]
+}
+
+pub(super) fn own_region(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        card.hoard.keep_handle(card, &ram(card));
+    });
+    vec![device.hoard.clone()]
+}
+
+pub(super) fn own_root(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        let (bar, _) = ram_in_container(card);
+        let space = AddressSpace::open(card, "dma", &bar).expect("a space of one's own");
+        // The space is closed by the withdrawal, the handle by nobody.
+        card.hoard.keep(space);
+        card.hoard.keep_handle(card, &bar);
+    });
+    vec![device.hoard.clone()]
+}
+
+pub(super) fn root_and_transfer(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        let (bar, memory) = ram_in_container(card);
+        let space = AddressSpace::open(card, "dma", &bar).expect("a space of one's own");
+        card.hoard.keep(space);
+        card.hoard.keep_handle(card, &bar);
+        card.hoard.keep_transfer_to(card, &memory);
+    });
+    vec![device.hoard.clone()]
+}
+
+pub(super) fn own_transfer(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        card.hoard.keep_transfer_to(card, &ram(card));
+    });
+    vec![device.hoard.clone()]
+}
+
+/// As in QEMU: the guest writes an address of the BAR into a register, and the device looks it up in the memory of the system.
+pub(super) fn descriptor_at_own_bar(machine: &Machine) -> Vec<Hoard> {
+    let system = container("system", machine.root());
+    let space = AddressSpace::open(machine.root(), "memory", &system).expect("it lives");
+    let (bar, doorbell) = (0x1000_u32, 0x2000_u32);
+    let devices_view = space.clone();
+    let device = plugged_to(machine, "card", move |card| {
+        let registers = Region::io("registers", Size::new(4), Doorbell(devices_view));
+        let registers = registers.create(card).expect("a region of one's own");
+        for (at, region) in [(bar, &ram(card)), (doorbell, &registers)] {
+            system
+                .add_subregion(Offset(at.into()), region, Priority(0))
+                .expect("a region that is in none");
+        }
+    });
+    space
+        .store(Gpa(doorbell.into()), bar, Attrs::default())
+        .expect("the register is there");
     space.close();
-    (pin.expect("RAM"), caller())
+    vec![device.hoard.clone()]
 }
 
-#[track_caller]
-fn caller() -> String {
-    let place = std::panic::Location::caller();
-    format!("{}:{}", place.file(), place.line())
+pub(super) fn one_after_the_other(machine: &Machine) -> Vec<Hoard> {
+    ["first", "second"]
+        .map(|name| {
+            let device = plugged_to(machine, name, |card| {
+                card.hoard.keep_transfer_to(card, &ram(card));
+            });
+            device.unparent().expect("it has a parent");
+            device.hoard.clone()
+        })
+        .to_vec()
 }
 
-fn by_handle(place: String, hoards: Vec<Hoard>) -> Deed {
-    Deed {
-        holder: OUTSIDE.into(),
-        reason: HANDLE,
-        place,
-        hoards,
-    }
-}
-
-fn by_transfer(holder: &str, place: String, hoards: Vec<Hoard>) -> Deed {
-    Deed {
-        holder: format!("I/O of {holder}"),
-        reason: TRANSFER,
-        place,
-        hoards,
-    }
-}
-
-pub(super) fn introspected_container(machine: &Machine) -> Deed {
-    let device = machine.create::<Hoarder>().expect("a new device");
-    let (_, memory) = ram_in_container(&device);
-    let (handle, place) = taken(&memory);
-    device.hoard.keep(handle);
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn introspected_root(machine: &Machine) -> Deed {
-    let device = machine.create::<Hoarder>().expect("a new device");
-    let memory = ram(&device);
-    let space = AddressSpace::open(&device, "dma", &memory).expect("a space of one's own");
-    let (handle, place) = taken(&memory);
-    device.hoard.keep((handle, space));
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn own_container(machine: &Machine) -> Deed {
-    let system = container("system", machine.root());
-    let device = plugged(machine, "card");
-    let (bar, memory) = ram_in_container(&device);
-    nest(&bar, &system);
-    let (handle, place) = taken(&memory);
-    device.hoard.keep(handle);
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn own_container_with_space(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (bar, memory) = ram_in_container(&device);
-    let space = AddressSpace::open(&device, "dma", &bar).expect("a space of one's own");
-    device.until_unrealize.keep(space);
-    let (handle, place) = taken(&memory);
-    device.hoard.keep(handle);
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn own_region(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (handle, place) = taken(&ram(&device));
-    device.hoard.keep(handle);
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn own_root(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (bar, _) = ram_in_container(&device);
-    let space = AddressSpace::open(&device, "dma", &bar).expect("a space of one's own");
-    let (handle, place) = taken(&bar);
-    // The space is closed by the withdrawal, the handle by nobody.
-    device.hoard.keep((handle, space));
-    by_handle(place, vec![device.hoard.clone()])
-}
-
-pub(super) fn root_and_transfer(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (bar, memory) = ram_in_container(&device);
-    let space = AddressSpace::open(&device, "dma", &bar).expect("a space of one's own");
-    let (root, _) = taken(&bar);
-    let (pin, place) = begun(machine, &device, &memory);
-    device.hoard.keep((root, space, pin));
-    by_transfer("/machine/card", place, vec![device.hoard.clone()])
-}
-
-pub(super) fn own_transfer(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (pin, place) = begun(machine, &device, &ram(&device));
-    device.hoard.keep(pin);
-    by_transfer("/machine/card", place, vec![device.hoard.clone()])
-}
-
-/// As in QEMU: the guest writes an address of the BAR into a descriptor, and the device looks it up in the memory of the system.
-pub(super) fn descriptor_at_own_bar(machine: &Machine) -> Deed {
-    let system = container("system", machine.root());
-    let device = plugged(machine, "card");
-    nest(&ram(&device), &system);
-    let (pin, place) = begun(machine, &device, &system);
-    device.hoard.keep(pin);
-    by_transfer("/machine/card", place, vec![device.hoard.clone()])
-}
-
-pub(super) fn one_after_the_other(machine: &Machine) -> Deed {
-    let mut hoards = Vec::new();
-    let mut last = String::new();
-    for name in ["first", "second"] {
-        let device = plugged(machine, name);
-        let (pin, place) = begun(machine, &device, &ram(&device));
-        device.hoard.keep(pin);
-        hoards.push(device.hoard.clone());
-        device.unparent().expect("it has a parent");
-        last = place;
-    }
-    by_transfer("/machine/second", last, hoards)
-}
-
-pub(super) fn plain_owner(machine: &Machine) -> Deed {
-    let heap = machine.create::<Heap>().expect("a new object");
+pub(super) fn plain_owner(machine: &Machine) -> Vec<Hoard> {
+    let heap = Heap::made_to(machine.handle(), |heap| {
+        heap.hoard.keep_handle(heap, &ram(heap));
+    });
     machine
         .root()
         .add_child("heap", &heap)
         .expect("a free name");
-    let (handle, place) = taken(&ram(&heap));
-    heap.hoard.keep(handle);
-    by_handle(place, vec![heap.hoard.clone()])
+    vec![heap.hoard.clone()]
 }
 
-pub(super) fn ring_of_two(machine: &Machine) -> Deed {
+pub(super) fn ring_of_two(machine: &Machine) -> Vec<Hoard> {
     ring(machine, &["a", "b"])
 }
 
-pub(super) fn ring_of_three(machine: &Machine) -> Deed {
+pub(super) fn ring_of_three(machine: &Machine) -> Vec<Hoard> {
     ring(machine, &["a", "b", "c"])
 }
 
 /// Each has a transfer in the memory of the one before it, the first in that of the last.
-fn ring(machine: &Machine, names: &[&str]) -> Deed {
-    let devices: Vec<_> = names.iter().map(|name| plugged(machine, name)).collect();
+fn ring(machine: &Machine, names: &[&str]) -> Vec<Hoard> {
+    let devices: Vec<_> = names.iter().map(|name| placed(machine, name)).collect();
     let memories: Vec<_> = devices.iter().map(ram).collect();
-    let mut last = String::new();
     let before = memories.iter().cycle().skip(memories.len() - 1);
     for (device, memory) in devices.iter().zip(before) {
-        let (pin, place) = begun(machine, device, memory);
-        device.hoard.keep(pin);
-        last = place;
+        let memory = memory.clone();
+        Hoarder::realize_to(device, move |device| {
+            device.hoard.keep_transfer_to(device, &memory);
+        });
     }
-    let hoards = devices.iter().map(|device| device.hoard.clone()).collect();
-    let holder = names.last().copied().unwrap_or_default();
-    by_transfer(&format!("/machine/{holder}"), last, hoards)
+    devices.iter().map(|device| device.hoard.clone()).collect()
 }
 
-pub(super) fn ring_of_handles(machine: &Machine) -> Deed {
-    let (a, b) = (plugged(machine, "a"), plugged(machine, "b"));
-    a.hoard.keep(b.clone());
-    let (again, place) = taken_again(&a);
-    b.hoard.keep(again);
-    by_handle(place, vec![a.hoard.clone(), b.hoard.clone()])
+pub(super) fn ring_of_handles(machine: &Machine) -> Vec<Hoard> {
+    let (a, b) = (placed(machine, "a"), placed(machine, "b"));
+    let (peer_of_a, peer_of_b) = (b.child(), a.child());
+    Hoarder::realize_to(&a, move |a| a.hoard.keep_handle(a, &peer_of_a));
+    Hoarder::realize_to(&b, move |b| b.hoard.keep_handle(b, &peer_of_b));
+    vec![a.hoard.clone(), b.hoard.clone()]
 }
 
 /// By itself the child's handle would not matter: nothing counts on a child that is withdrawn, so its finalizer runs and lets go.
-pub(super) fn family(machine: &Machine) -> Deed {
-    let parent = plugged(machine, "parent");
-    let child = machine.create::<Heap>().expect("a new object");
-    parent.add_child("child", &child).expect("a free name");
-    parent.hoard.keep(child.clone());
-    let (again, place) = taken_again(&parent);
-    child.hoard.keep(again);
-    by_handle(place, vec![parent.hoard.clone(), child.hoard.clone()])
+pub(super) fn family(machine: &Machine) -> Vec<Hoard> {
+    let parent = plugged_to(machine, "parent", |parent| {
+        let its_parent = parent.this();
+        let child = Heap::made_to(&parent.machine(), move |child| {
+            child.hoard.keep_handle(child, &its_parent);
+        });
+        parent.add_child("child", &child).expect("a free name");
+        parent.hoard.keep_handle(parent, &child.child());
+    });
+    let child = parent.child_named::<Heap>("child").expect("it has one");
+    let child = child.get().expect("it lives");
+    vec![parent.hoard.clone(), child.hoard.clone()]
 }
 
-pub(super) fn child_with_root(machine: &Machine) -> Deed {
-    let parent = plugged(machine, "parent");
-    let root = container("bus", &parent);
-    let child = machine.create::<Hoarder>().expect("a new device");
-    parent.add_child("child", &child).expect("a free name");
-    child.realize().expect("nothing can fail");
-    let space = AddressSpace::open(&child, "dma", &root).expect("a space of one's own");
-    child.until_unrealize.keep(space);
-    let (handle, place) = taken(&root);
-    child.hoard.keep(handle);
-    parent.hoard.keep(child.clone());
-    by_handle(place, vec![parent.hoard.clone(), child.hoard.clone()])
+pub(super) fn child_with_root(machine: &Machine) -> Vec<Hoard> {
+    let parent = plugged_to(machine, "parent", |parent| {
+        let root = container("bus", parent);
+        let child = parent.machine().create::<Hoarder>();
+        let child = child.expect("a new device");
+        parent.add_child("child", &child).expect("a free name");
+        Hoarder::realize_to(&child, move |child| {
+            let space = AddressSpace::open(child, "dma", &root).expect("a space of one's own");
+            child.until_unrealize.keep(space);
+            child.hoard.keep_handle(child, &root);
+        });
+        parent.hoard.keep_handle(parent, &child.child());
+    });
+    let child = parent.child_named::<Hoarder>("child").expect("it has one");
+    let child = child.get().expect("it lives");
+    vec![parent.hoard.clone(), child.hoard.clone()]
 }
 
-pub(super) fn itself(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (again, place) = taken_again(&device);
-    device.hoard.keep(again);
-    by_handle(place, vec![device.hoard.clone()])
+pub(super) fn itself(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        card.hoard.keep_handle(card, &card.this());
+    });
+    vec![device.hoard.clone()]
 }
 
 /// The device's finalizer would find nothing to drop, if it ran.
-pub(super) fn lost_handle(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (handle, place) = taken(&ram(&device));
+pub(super) fn lost_handle(machine: &Machine) -> Vec<Hoard> {
     let nobodys = Hoard::default();
-    nobodys.keep(handle);
-    by_handle(place, vec![nobodys])
+    let lost = nobodys.clone();
+    let _ = plugged_to(machine, "card", move |card| {
+        lost.keep_handle(card, &ram(card));
+    });
+    vec![nobodys]
 }
 
-pub(super) fn foreign(machine: &Machine) -> Deed {
-    let board = plugged(machine, STAYS);
-    let device = plugged(machine, "card");
-    let (handle, place) = taken(&ram(&device));
-    board.hoard.keep(handle);
-    by_handle(place, vec![board.hoard.clone()])
+pub(super) fn foreign(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| drop(ram(card)));
+    let memory = qdev::regions_of(&device)[0].clone();
+    let board = plugged_to(machine, STAYS, move |board| {
+        board.hoard.keep_handle(board, &memory);
+    });
+    vec![board.hoard.clone()]
 }
 
-pub(super) fn panics_in_unrealize(machine: &Machine) -> Deed {
-    let device = plugged(machine, "card");
-    let (pin, place) = begun(machine, &device, &ram(&device));
-    device.until_unrealize.keep(pin);
-    // ORDERING: Relaxed: this thread unplugs it.
-    device.panics.store(true, Ordering::Relaxed);
-    by_transfer("/machine/card", place, vec![device.until_unrealize.clone()])
+pub(super) fn panics_in_unrealize(machine: &Machine) -> Vec<Hoard> {
+    let device = plugged_to(machine, "card", |card| {
+        card.until_unrealize.keep_transfer_to(card, &ram(card));
+        // ORDERING: Relaxed: the unplug comes after this.
+        card.panics.store(true, Ordering::Relaxed);
+    });
+    vec![device.until_unrealize.clone()]
 }
 
-pub(super) fn orphan_transfer(machine: &Machine) -> Deed {
+pub(super) fn orphan_transfer(machine: &Machine) -> Vec<Hoard> {
     let system = ram(machine.root());
-    let device = plugged(machine, "card");
-    let (pin, place) = begun(machine, &device, &system);
     let nobodys = Hoard::default();
-    nobodys.keep(pin);
-    by_transfer("/machine/card", place, vec![nobodys])
+    let lost = nobodys.clone();
+    let _ = plugged_to(machine, "card", move |card| {
+        lost.keep_transfer_to(card, &system);
+    });
+    vec![nobodys]
 }
