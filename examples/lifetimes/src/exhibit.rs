@@ -149,8 +149,11 @@ fn left(one: &Loop, real: &Course, sizes: &Sizes) -> String {
     text
 }
 
+/// What the stages are of.
+pub const STAGES: &str = "the crates’ reference graph at each stage, on the virtio-gpu and by its ring (G is the device, W its window, V the object that it makes for a blob)";
+
 fn stages(scenario: &Scenario) -> String {
-    let mut text = String::from("the crates’ reference graph at each stage:\n");
+    let mut text = format!("{STAGES}:\n");
     for (number, stage) in (1..).zip(album::stages(scenario)) {
         let _ = writeln!(text, "  {number}. after “{}”", stage.step);
         for edge in &stage.edges {

@@ -5,11 +5,13 @@
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`], [`latency`].
+//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`]; `board` (a virtio-gpu and
+//! its driver) with [`latency`] and `unmap` (the stages of a blob's unmap).
 
 mod actors;
 mod agree;
 pub mod album;
+mod board;
 pub mod devices;
 mod follow;
 pub mod latency;
@@ -20,6 +22,7 @@ mod refusal;
 mod sections;
 pub mod severity;
 mod stage;
+mod unmap;
 mod world;
 
 pub use agree::{Agreement, Disagreement, agree};
@@ -29,7 +32,7 @@ use crate::scenario::{Scenario, Script, Verdict};
 use crate::state::{Id, State};
 use crate::step::Refusal;
 use look::Seen;
-use qom::Graph;
+use qom::{Graph, Machine};
 use stage::{Happened, Stage, Wrong};
 use std::time::Duration;
 use world::{World, turns};
@@ -63,7 +66,7 @@ pub struct Report {
     players: album::Players,
 }
 
-/// Plays a scenario on the real crates.
+/// Plays a scenario on the real crates: on devices that have no other purpose, but the one of a blob's unmap (C14) on the virtio-gpu and by its ring.
 ///
 /// ```
 /// use holdfast_lifetimes::{product, scenario::{Verdict, rows::ROWS}};
@@ -74,6 +77,9 @@ pub struct Report {
 /// assert_eq!(report.order, ["a", "b", "A", "B"]);      // in one grace period; the model takes A before b, which is as good
 /// ```
 pub fn play(scenario: &Scenario) -> Report {
+    if scenario.row == unmap::ROW {
+        return unmap::play(scenario);
+    }
     let Script {
         cast, steps, gone, ..
     } = &Script::of(scenario);
@@ -89,7 +95,7 @@ pub fn play(scenario: &Scenario) -> Report {
         world.run_executor();
         Seen::of_world(&world);
         if held.is_empty() {
-            held = explain(&world);
+            held = explain(&world.machine);
         }
     }
     for _ in 0..3 {
@@ -98,42 +104,58 @@ pub fn play(scenario: &Scenario) -> Report {
     }
     let graph_after = world.machine.reference_graph();
     let graph_before = graph_before.unwrap_or_else(|| graph_after.clone());
-    let why = explain(&world);
-    let left = left(&world.stage, gone);
-    let in_order = agree::check_log(&world.stage);
-    let mut log = world.stage.set().log.clone();
-    let is_wrong = |happened: &Happened| matches!(happened, Happened::Wrong(..));
-    if let (Err(what), false) = (in_order, log.iter().any(is_wrong)) {
-        // An owner went before one of its regions, whose callbacks are the owner's.
-        log.push(Happened::Wrong(Wrong::UseAfterFinalize, what));
-    }
-    let mut report = Report {
-        verdict: Verdict::Clean,
-        order: order(&world.stage, &log),
-        refused: None,
-        why,
-        held,
-        graph_before,
-        graph_after,
-        events: log
-            .iter()
-            .map(|happened| sentence(&world.stage, happened))
-            .collect(),
-        players: album::players(&world.stage),
-        left,
-    };
-    report.judge(&log, has_orphans(&world.stage));
+    let why = explain(&world.machine);
+    let graphs = [graph_before, graph_after];
+    let stage = world.stage.clone();
+    let mut report = Report::of_stage(&stage, gone, graphs, held, why);
     let outlived = world.end();
     if outlived > 0 && report.left.is_empty() {
         report
             .left
             .push(format!("{outlived} objects that play no part"));
-        report.judge(&log, false);
+        if report.verdict.is_good() {
+            report.verdict = Verdict::Leak;
+        }
     }
     report
 }
 
 impl Report {
+    /// What a stage has noted by the end of a scenario after which those in `gone` must be gone, or everybody.
+    fn of_stage(
+        stage: &Stage,
+        gone: &[Id],
+        graphs: [Graph; 2],
+        held: Vec<String>,
+        why: Vec<String>,
+    ) -> Self {
+        let in_order = agree::check_log(stage);
+        let mut log = stage.set().log.clone();
+        let is_wrong = |happened: &Happened| matches!(happened, Happened::Wrong(..));
+        if let (Err(what), false) = (in_order, log.iter().any(is_wrong)) {
+            // An owner went before one of its regions, whose callbacks are the owner's.
+            log.push(Happened::Wrong(Wrong::UseAfterFinalize, what));
+        }
+        let [graph_before, graph_after] = graphs;
+        let mut report = Self {
+            verdict: Verdict::Clean,
+            order: order(stage, &log),
+            refused: None,
+            why,
+            held,
+            graph_before,
+            graph_after,
+            events: log
+                .iter()
+                .map(|happened| sentence(stage, happened))
+                .collect(),
+            players: album::players(stage),
+            left: left(stage, gone),
+        };
+        report.judge(&log, has_orphans(stage));
+        report
+    }
+
     fn judge(&mut self, log: &[Happened], orphans: bool) {
         let refused = log.iter().find_map(|happened| match happened {
             Happened::Refused(refusal, text) => Some((*refusal, text)),
@@ -167,8 +189,8 @@ fn middle(mut all: Vec<Duration>) -> Option<Duration> {
 }
 
 /// The ledger's explanation of each object that is withdrawn and not finalized.
-fn explain(world: &World) -> Vec<String> {
-    let leftovers = world.machine.leftovers();
+fn explain(machine: &Machine) -> Vec<String> {
+    let leftovers = machine.leftovers();
     leftovers.iter().map(ToString::to_string).collect()
 }
 

@@ -294,11 +294,16 @@ fn what_a_scenario_shows_is_text_as_well() {
         (
             "C14",
             &[
-                "after “pin blob in the name of E”",
+                "on the virtio-gpu and by its ring",
+                "after “a reader enters its section, and E begins a transfer”",
                 "I/O of /machine/E [pin (I/O in flight)]",
                 "W =(subregion)=> blob",
-                "the ledger: /machine/G/V is alive",
+                "after “RESOURCE_UNMAP_BLOB is sent”",
+                "the ledger: /machine/gpu/blob[0] is alive",
+                "the ledger:   flat views [shown by a view]",
                 "blob =(owner)=> V",
+                "V =(blob)=> G",
+                "the reply is in the ring”",
             ],
         ),
         (
@@ -356,6 +361,51 @@ fn an_answer_is_not_late_by_ten_times_its_bound() {
             assert!(answer.beyond < latest, "{stays:?}: {measured:?}");
         }
     }
+}
+
+/// Who holds the blob of the virtio-gpu, its object and the device, after each step of an unmap.
+#[test]
+fn the_stages_of_an_unmap_are_those_of_the_device() {
+    let scenario = DEMONSTRATIONS.iter().find(|known| known.row == "C14");
+    let stages = product::album::stages(scenario.unwrap());
+    let holders = |of: &str| -> Vec<Vec<&str>> {
+        let of = format!("=> {of}");
+        let all = stages.iter().map(|stage| {
+            let edges = stage.edges.iter().map(String::as_str);
+            edges.filter(|edge| edge.ends_with(&of)).collect()
+        });
+        all.collect()
+    };
+    let in_view = "flat views =(view)=> blob";
+    let in_window = "W =(subregion)=> blob";
+    let (child, transfer) = ("V =(child)=> blob", "I/O of E =(transfer)=> blob");
+    let expected: [&[&str]; 7] = [
+        &[child, in_window, in_view],
+        &[child, in_window, in_view, transfer],
+        &[in_view, transfer],
+        &[transfer],
+        &[],
+        &[],
+        &[],
+    ];
+    assert_eq!(holders("blob"), expected);
+    let (child, owner) = (vec!["G =(child)=> V"], vec!["blob =(owner)=> V"]);
+    let gone = vec![];
+    assert_eq!(
+        holders("V"),
+        [&child, &child, &owner, &owner, &gone, &gone, &gone].map(Clone::clone)
+    );
+    let on_its_way = holders("G")
+        .iter()
+        .map(|all| all.contains(&"V =(blob)=> G"))
+        .collect::<Vec<_>>();
+    assert_eq!(on_its_way, [false, false, true, true, false, false, false]);
+    let told: Vec<usize> = stages.iter().map(|stage| stage.said.len()).collect();
+    assert_eq!(
+        told,
+        [0, 0, 2, 2, 0, 0, 0],
+        "the blob’s object and its region"
+    );
 }
 
 /// Where a peer is at work in somebody's memory, the machine knows that it is the peer.

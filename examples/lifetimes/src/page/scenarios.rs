@@ -1,6 +1,7 @@
 //! The scenarios one by one: steps, and for each outcome the graph before and at the end.
 
 use super::{Cell, Contents, anchor, badge, escape, measured};
+use crate::exhibit::STAGES;
 use crate::exhibit::{self, Exhibit};
 use crate::order;
 use crate::picture::{self, Plate};
@@ -279,8 +280,9 @@ fn stages(cell: &Cell) -> String {
     if cell.stages.is_empty() {
         return String::new();
     }
-    let mut text = String::from(
-        "<details class=\"stages\" open=\"open\"><summary>The crates’ reference graph at each stage</summary><div class=\"pair\">",
+    let mut text = format!(
+        "<details class=\"stages\" open=\"open\"><summary>At each stage, {}</summary><div class=\"pair\">",
+        escape(STAGES)
     );
     for (number, stage) in cell.stages.iter().enumerate() {
         let _ = write!(

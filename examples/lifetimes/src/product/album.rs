@@ -13,6 +13,9 @@ use crate::state::{Id, Kind, State};
 use crate::step::Step;
 use qom::{GraphNode, NodeKind, ObjectId};
 
+/// A step, and the machine's graph after it with what the ledger says of those who are on their way out.
+pub(super) type Seen = (String, (qom::Graph, Vec<String>));
+
 /// Who is who: the machine's objects by their parts.
 pub(crate) type Players = Vec<(ObjectId, Id)>;
 
@@ -70,8 +73,12 @@ pub fn draw(scenario: &Scenario, report: &Report) -> [String; 2] {
     pictures.try_into().unwrap_or_default()
 }
 
-/// A scenario after each step, from the last one before anything is ended or taken out of a container on; a step that changes nothing is left out.
+/// A scenario after each step, from the last one before anything is ended or taken out of a container on; a step that changes nothing is left out. The
+/// scenario of a blob's unmap is shown on the virtio-gpu.
 pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
+    if scenario.row == super::unmap::ROW {
+        return super::unmap::stages(scenario);
+    }
     let script = Script::of(scenario);
     let mut world = World::new("stages");
     world.cast(script.cast, &script.steps);
@@ -90,17 +97,24 @@ pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
     }
     seen.push(("grace periods, until nothing happens".into(), look(&world)));
     let players = players(&world.stage);
-    let view = View {
-        script: &script,
-        players: &players,
-    };
+    world.end();
+    snapshots(scenario.row, &script, &players, seen)
+}
+
+/// The pictures of what was seen after each step, and the same in words.
+pub(super) fn snapshots(
+    row: &str,
+    script: &Script,
+    players: &Players,
+    seen: Vec<Seen>,
+) -> Vec<Snapshot> {
+    let view = View { script, players };
     let mut others = Vec::new();
     let graphs: Vec<Graph> = seen
         .iter()
         .map(|(_, (graph, _))| view.graph(graph, &mut others))
         .collect();
-    let pictures = svgs(scenario.row, &graphs);
-    world.end();
+    let pictures = svgs(row, &graphs);
     // A step that changes nothing, as one that other policies ask for, has no picture.
     let mut last: Option<(Graph, Vec<String>)> = None;
     let mut snapshots = Vec::new();
@@ -120,7 +134,8 @@ pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
 }
 
 fn look(world: &World) -> (qom::Graph, Vec<String>) {
-    (world.machine.reference_graph(), super::explain(world))
+    let machine = &world.machine;
+    (machine.reference_graph(), super::explain(machine))
 }
 
 /// Who plays which part, those who are finalized too.
@@ -264,6 +279,7 @@ fn word(reason: &str) -> &str {
         "alias target" => "target",
         "pin (I/O in flight)" => "transfer",
         "user handle" => "handle",
+        "a blob of it is not finalized" => "blob",
         other => other,
     }
 }

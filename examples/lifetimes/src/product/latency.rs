@@ -10,9 +10,8 @@
 //!
 //! In both a reader that stays is looked after in ever longer sleeps ([`asleep`]). [`meanwhile`] shows who goes on while one stays.
 //!
-//! Reading order: `board` (the machine and its driver), `reader`, `bound`, `meanwhile`.
+//! Reading order: `reader`, `bound`, `meanwhile`; the machine and its driver are `board`, beside this.
 
-mod board;
 mod bound;
 mod meanwhile;
 mod reader;
@@ -21,9 +20,10 @@ pub use bound::{MET, RESTS, asleep};
 pub use meanwhile::{Meanwhile, meanwhile};
 
 use super::PATIENCE;
-use board::Board;
+use super::board::Board;
 use hw_virtio_gpu::wire::{Command, Response};
 use memory::RegionApi;
+use qom::Machine;
 use qom::layer::Target;
 use reader::Reader;
 use std::fmt::Write as _;
@@ -112,7 +112,7 @@ impl Measured {
 ///
 /// Where a machine refuses what it cannot refuse, or an unmap does not end.
 pub fn measure(times: usize) -> Measured {
-    let mut board = Board::new();
+    let mut board = Board::new(silent());
     let meanwhile = meanwhile::on(&mut board);
     let waking = bound::waking();
     let unmaps = STAYS.map(|stays| Unmap {
@@ -127,6 +127,11 @@ pub fn measure(times: usize) -> Measured {
     };
     board.close();
     measured
+}
+
+/// A machine that keeps no record of its references, as that takes time.
+fn silent() -> Machine {
+    Machine::builder("unmaps").recording(false).build()
 }
 
 fn middle(times: usize, mut once: impl FnMut() -> Answer) -> Answer {

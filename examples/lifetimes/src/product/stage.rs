@@ -6,7 +6,7 @@ use crate::state::{Action, Armed, HOOKS, Hook, Id, LINKS, MAPS, OBJECTS, PINS, R
 use crate::step::Refusal;
 use memory::{AddressSpace, ListenerHandle, Mapping, Pin, Region, RegionApi};
 use qom::layer::{Pointer, Target};
-use qom::{Gone, Object, ObjectId, ObjectOps};
+use qom::{Gone, Machine, MachineEvent, Object, ObjectId, ObjectOps, Subscription};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -120,6 +120,22 @@ pub(crate) struct Set {
 pub(crate) struct Stage(Mutex<Set>);
 
 impl Stage {
+    /// Notes who is finalized and what panics in a machine, for as long as the result is kept.
+    pub(crate) fn subscribe(stage: &Arc<Self>, machine: &Machine) -> Subscription {
+        let stage = stage.clone();
+        machine.subscribe(move |event| match event {
+            MachineEvent::Finalized { id, .. } => stage.finalized(*id),
+            MachineEvent::Panicked {
+                object,
+                what,
+                message,
+            } => {
+                stage.note(Happened::Panicked(format!("{object}: {what}: {message}")));
+            }
+            _ => {}
+        })
+    }
+
     pub(crate) fn set(&self) -> MutexGuard<'_, Set> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

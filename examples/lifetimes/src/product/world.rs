@@ -17,7 +17,7 @@ use crate::state::{Id, Mapping, OBJECTS, State};
 use crate::step::{Outcome, Step};
 use ::memory::{BackingCounter, Offset, Region, RegionKind};
 use qom::layer::{Pointer, Target};
-use qom::{Machine, MachineEvent, ObjectOps, Ref, RootObject, Subscription};
+use qom::{Machine, ObjectOps, Ref, RootObject, Subscription};
 use std::sync::Arc;
 
 /// The size of a leaf.
@@ -96,18 +96,7 @@ impl World {
             .embedder_driven(Arc::new(|| {}))
             .build();
         let stage = Arc::<Stage>::default();
-        let sink = stage.clone();
-        let events = machine.subscribe(move |event| match event {
-            MachineEvent::Finalized { id, .. } => sink.finalized(*id),
-            MachineEvent::Panicked {
-                object,
-                what,
-                message,
-            } => {
-                sink.note(Happened::Panicked(format!("{object}: {what}: {message}")));
-            }
-            _ => {}
-        });
+        let events = Stage::subscribe(&stage, &machine);
         Self {
             stage,
             reader: None,

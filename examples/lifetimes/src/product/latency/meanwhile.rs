@@ -1,7 +1,8 @@
 //! A reader that stays until it is told, an unmap that is not answered for as long as it does, and everybody else, who goes on.
 
-use super::board::{Board, Reply};
+use super::super::board::{Board, Reply};
 use super::reader::Reader;
+use super::silent;
 use hw_virtio_gpu::wire::{Command, Response, UpdateCursor};
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ impl Meanwhile {
 ///
 /// Where a machine refuses what it cannot refuse, or the unmap does not end.
 pub fn meanwhile() -> Meanwhile {
-    let mut board = Board::new();
+    let mut board = Board::new(silent());
     let seen = on(&mut board);
     board.close();
     seen

@@ -1,6 +1,6 @@
-//! The machine of the unmaps: a virtio-gpu with its driver, blobs in its window, and a second address space beside it.
+//! The machine of blobs: a virtio-gpu with its driver, blobs in its window, and a second address space beside it.
 
-use super::super::PATIENCE;
+use super::PATIENCE;
 use holdfast_examples::guest::{Guest, Interrupt};
 use holdfast_examples::trace::Queue;
 use hw_virtio_gpu::renderer::{
@@ -13,7 +13,7 @@ use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, Region
 use qdev::DeviceOps;
 use qom::{Child, Machine, ObjectOps, Ref};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The driver’s own memory.
 const RAM: (u64, u64) = (0, 1 << 20);
@@ -144,9 +144,8 @@ fn ram(machine: &Machine, name: &str, bytes: u64) -> Child<Region> {
 }
 
 impl Board {
-    /// Everything plugged and mapped, the device brought up by its driver.
-    pub(super) fn new() -> Self {
-        let machine = Machine::builder("unmaps").recording(false).build();
+    /// Everything plugged and mapped on a new machine, the device brought up by its driver.
+    pub(super) fn new(machine: Machine) -> Self {
         let system = Region::container("system", Size::MAX)
             .create(machine.root())
             .expect("a region of the machine’s");
@@ -300,8 +299,13 @@ impl Board {
         reply
     }
 
-    /// Unplugs the device and ends the machine.
-    pub(super) fn close(self) {
+    /// Whether the interrupt line is high: there is a reply.
+    pub(super) fn is_answered(&self) -> bool {
+        self.line.wait(Duration::ZERO).is_some()
+    }
+
+    /// Unplugs the device; its driver goes with it.
+    pub(super) fn unplug(self) -> Empty {
         let Self {
             machine,
             memory,
@@ -314,10 +318,33 @@ impl Board {
         let ticket = gpu.unparent().expect("it is plugged");
         drop(gpu);
         ticket.wait(PATIENCE).expect("nobody is in it");
-        memory.close();
-        other.space.close();
-        drop((memory, other));
+        Empty {
+            machine,
+            memory,
+            other,
+        }
+    }
+
+    /// Unplugs the device and ends the machine.
+    pub(super) fn close(self) {
         // Whoever is left has been told of by a panic above.
-        let _ends_by_itself = machine.close(PATIENCE);
+        let _ends_by_itself = self.unplug().close();
+    }
+}
+
+/// The machine without the device.
+pub(super) struct Empty {
+    pub(super) machine: Machine,
+    memory: AddressSpace,
+    other: Other,
+}
+
+impl Empty {
+    /// Ends the machine; says whether nobody was left in it.
+    pub(super) fn close(self) -> bool {
+        self.memory.close();
+        self.other.space.close();
+        drop((self.memory, self.other));
+        self.machine.close(PATIENCE).is_ok()
     }
 }
