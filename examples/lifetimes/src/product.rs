@@ -246,6 +246,10 @@ fn sentence(stage: &Stage, happened: &Happened) -> String {
         Happened::Finalized(id) => format!("{}: finalized", stage.name(*id)),
         Happened::Refused(_, text) => format!("refused: {text}"),
         Happened::Panicked(what) => format!("caught: {what}"),
+        Happened::Fetched(id, [at, names]) => format!(
+            "{}: reads the descriptor at {at:#x}, which names {names:#x}",
+            stage.name(*id)
+        ),
         Happened::Wrong(_, what) => format!("wrong: {what}"),
     }
 }

@@ -363,6 +363,24 @@ fn an_answer_is_not_late_by_ten_times_its_bound() {
     }
 }
 
+/// A descriptor in the guest's RAM names the address of the device's own BAR, and it is there that the device maps what it is then at.
+#[test]
+fn a_descriptor_leads_the_device_to_its_own_bar() {
+    for row in ["C3a", "C3b", "C3c"] {
+        let scenario = DEMONSTRATIONS.iter().find(|known| known.row == row);
+        let report = product::play(scenario.unwrap());
+        assert_eq!(report.verdict, Verdict::Clean, "{row}");
+        let read = "D: reads the descriptor at 0x2008, which names 0x4000".to_owned();
+        assert!(report.events.contains(&read), "{row}: {:#?}", report.events);
+        // Through the one view that shows it: none of the device's own.
+        let held = report.held.join("\n");
+        assert!(
+            held.contains("  flat views [shown by a view]"),
+            "{row}: {held}"
+        );
+    }
+}
+
 /// Who holds the blob of the virtio-gpu, its object and the device, after each step of an unmap.
 #[test]
 fn the_stages_of_an_unmap_are_those_of_the_device() {

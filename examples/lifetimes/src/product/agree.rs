@@ -447,7 +447,10 @@ fn check_order(set: &Set) -> Result<(), String> {
                 }
                 gone |= id.bit();
             }
-            Happened::Hook(..) | Happened::Refused(..) | Happened::Panicked(_) => {}
+            Happened::Hook(..)
+            | Happened::Refused(..)
+            | Happened::Panicked(_)
+            | Happened::Fetched(..) => {}
         }
     }
     Ok(())

@@ -80,6 +80,8 @@ pub(crate) enum Happened {
     Finalized(Id),
     Refused(Refusal, String),
     Panicked(String),
+    /// A device reads a descriptor that the guest has written: where it is, and which address it names.
+    Fetched(Id, [u64; 2]),
     /// Something that must not be.
     Wrong(Wrong, String),
 }

@@ -35,8 +35,11 @@ pub const DEMONSTRATIONS: &[Scenario] = scenarios! {
     "C18", gc_order, "gc-order: a destructor that needs its region, on a cycle";
 };
 
+/// The descriptor is in the guest's RAM, and names the address that system memory has the device's own BAR at.
 fn descriptor_at_own_bar(s: &mut Script, at: At) {
     let sys = s.shown_system("S");
+    let ram = s.ram("RAM");
+    s.nest(ram, sys);
     let d = s.plugged("D");
     let bar = s.leaf("BAR", d);
     s.nest(bar, sys);

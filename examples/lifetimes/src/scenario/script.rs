@@ -209,6 +209,11 @@ impl Script {
         self.region(name, Kind::Container, Id::MACHINE, Id::MACHINE, Id::NONE)
     }
 
+    /// A leaf of the machine's own: the guest's RAM.
+    pub fn ram(&mut self, name: &'static str) -> Id {
+        self.region(name, Kind::Leaf, Id::MACHINE, Id::MACHINE, Id::NONE)
+    }
+
     /// A container inside its owner.
     pub fn container(&mut self, name: &'static str, owner: Id) -> Id {
         self.region(name, Kind::Container, owner, owner, owner)

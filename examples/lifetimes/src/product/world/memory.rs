@@ -8,12 +8,16 @@ use crate::product::stage::{Actor, Happened, Mapped, Opened, Wrong, region};
 use crate::state::{Id, Kind, Mapping, Release};
 use crate::step::Outcome;
 use ::memory::{
-    AddressSpace, Backing, Gpa, Intent, MapError, Offset, Priority, Region, RegionApi, RegionError,
-    Size,
+    AddressSpace, Attrs, Backing, Gpa, Intent, MapError, Offset, Priority, Region, RegionApi,
+    RegionError, Size,
 };
+use qom::Object;
 use qom::layer::{Pointer, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Where in the guest's RAM its descriptor is: behind the word that says whose bytes they are.
+const DESCRIPTOR: u64 = 8;
 
 impl World {
     pub(super) fn make_region(&self, id: Id, kind: Kind, parent: Id, owner: Id) -> Taken {
@@ -39,7 +43,12 @@ impl World {
         let (builder, bytes) = if kind == Kind::Container {
             (Region::container(&name, Size::MAX), None)
         } else {
-            let bytes = Backing::anonymous_in(PAGE, &self.bytes).expect("a page of memory");
+            // The machine's own stay, and are no part of what a scenario may leave.
+            let bytes = match owner {
+                Id::MACHINE => Backing::anonymous(PAGE),
+                _ => Backing::anonymous_in(PAGE, &self.bytes),
+            };
+            let bytes = bytes.expect("a page of memory");
             let stored = bytes.bytes().write(0, &tag(id).to_le_bytes());
             debug_assert!(stored.is_ok());
             (Region::ram(&name, bytes.clone()), Some(bytes))
@@ -200,18 +209,24 @@ impl World {
         }
     }
 
-    /// Looks at a region through a space of its own, as only what is shown can be mapped.
+    /// Looks at a region where the machine's address spaces show it, as a guest's descriptor would name it; one that none shows, through a space of its
+    /// own, as only what is shown can be mapped.
     fn through_a_view<R>(
         &mut self,
         id: Id,
         object: &Pointer,
-        look: impl FnOnce(&AddressSpace) -> Result<R, MapError>,
+        holder: Id,
+        look: impl FnOnce(&AddressSpace, Gpa) -> Result<R, MapError>,
     ) -> Result<R, Box<dyn Typed>> {
+        if let Some((space, at)) = self.shown(object) {
+            let at = self.named_by_descriptor(&space, at, holder);
+            return look(&space, at).map_err(refused);
+        }
         let is_quiet = self.leaves_no_trace && self.machine.counters().grace.retired_items == 0;
         let view = region(object)
             .and_then(|region| AddressSpace::open(self.machine.root(), "a look", region))
             .map_err(refused)?;
-        let found = look(&view);
+        let found = look(&view, Gpa(0));
         view.close();
         self.looked_at = Some(id);
         if is_quiet {
@@ -220,6 +235,38 @@ impl World {
             self.looked_at = None;
         }
         found.map_err(refused)
+    }
+
+    /// The first of the machine's address spaces that shows all of a leaf, and where.
+    fn shown(&self, object: &Object) -> Option<(AddressSpace, Gpa)> {
+        let spaces = self.stage.set().spaces.clone();
+        let mut spaces = spaces.into_iter().flatten();
+        spaces.find_map(|Opened { space, holder, .. }| {
+            if holder != Id::MACHINE || space.is_closed() {
+                return None;
+            }
+            let at = place_in(&space, |shown| shown.id() == object.id());
+            at.map(|at| (space, at))
+        })
+    }
+
+    /// Where the guest has RAM, it writes the address that it means there, and the device reads it: both in the same address space.
+    fn named_by_descriptor(&self, space: &AddressSpace, means: Gpa, device: Id) -> Gpa {
+        let owners = self.stage.set().owners;
+        let is_ram = |shown: &Object| {
+            let id = self.stage.id_of(shown.id());
+            id.is_some_and(|id| owners[id.index()] == Some(Id::MACHINE))
+        };
+        let Some(Gpa(ram)) = place_in(space, is_ram) else {
+            return means;
+        };
+        let descriptor = Gpa(ram + DESCRIPTOR);
+        let written = space.store(descriptor, means.0, Attrs::default());
+        let read = written.and_then(|()| space.load::<u64>(descriptor, Attrs::default()));
+        let named = read.expect("it is RAM");
+        self.stage
+            .note(Happened::Fetched(device, [descriptor.0, named]));
+        Gpa(named)
     }
 
     fn run_executor_for_disposals(&self) {
@@ -233,8 +280,8 @@ impl World {
         };
         let gone = |gone| refused(MapError::from(gone));
         let (object, holder) = (actor.pointer().map_err(gone)?, holder.map_err(gone)?);
-        let mapping = self.through_a_view(to.region, &object, |view| {
-            view.map(&holder, Gpa(0), PAGE, Intent::ReadWrite)
+        let mapping = self.through_a_view(to.region, &object, to.holder, |view, at| {
+            view.map(&holder, at, PAGE, Intent::ReadWrite)
         })?;
         self.stage.set().maps[usize::from(map)] = Some(Mapped {
             mapping: Arc::new(mapping),
@@ -255,13 +302,14 @@ impl World {
     }
 
     pub(super) fn pin(&mut self, pin: u8, id: Id, holder: Id) -> Taken {
-        let (Some(actor), Some(holder)) = (self.stage.actor(id), self.pointer(holder)) else {
+        let (Some(actor), Some(holder_object)) = (self.stage.actor(id), self.pointer(holder))
+        else {
             return Ok(Outcome::Nothing);
         };
         let gone = |gone| refused(MapError::from(gone));
-        let (object, holder) = (actor.pointer().map_err(gone)?, holder.map_err(gone)?);
-        let pinned = self.through_a_view(id, &object, |view| {
-            view.pin(&holder, Gpa(0), PAGE, Intent::ReadWrite)
+        let (object, holding) = (actor.pointer().map_err(gone)?, holder_object.map_err(gone)?);
+        let pinned = self.through_a_view(id, &object, holder, |view, at| {
+            view.pin(&holding, at, PAGE, Intent::ReadWrite)
         })?;
         self.stage.set().pins[usize::from(pin)] = Some((pinned, id));
         Ok(Outcome::Done)
@@ -281,4 +329,14 @@ impl World {
             None => Outcome::Nothing,
         }
     }
+}
+
+/// Where an address space shows all of a leaf.
+fn place_in(space: &AddressSpace, is_it: impl Fn(&Object) -> bool) -> Option<Gpa> {
+    let guard = space.enter();
+    let view = guard.view();
+    let mut whole = view.ranges().filter(|(range, leaf)| {
+        range.span.size() == Size::new(PAGE) && leaf.region().is_some_and(&is_it)
+    });
+    whole.next().map(|(range, _)| Gpa(range.span.first()))
 }
