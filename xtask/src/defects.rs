@@ -52,7 +52,7 @@ const DEFECTS: &[Defect] = &[
     Defect {
         name: "owner_becomes_strong",
         rule: "OwnerBecomesStrong",
-        finders: &[LIVES, SEQUENCES],
+        finders: &[LIVES, SEQUENCES, ROWS],
     },
 ];
 

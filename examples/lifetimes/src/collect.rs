@@ -3,7 +3,7 @@
 
 use crate::policy::End;
 use crate::run::Run;
-use crate::state::{Action, Faults, Hook, Id, Kind, Release, State, flag};
+use crate::state::{Action, Faults, Hook, Id, Kind, Release, SPACES, Space, State, flag};
 use crate::step::Outcome;
 
 impl Run<'_> {
@@ -92,8 +92,16 @@ impl Run<'_> {
         for map in self.s.maps.iter_mut().filter(|map| map.holder == id) {
             *map = crate::state::Mapping::EMPTY;
         }
-        for space in self.s.spaces.iter_mut().filter(|space| space.holder == id) {
-            *space = crate::state::Space::EMPTY;
+        for space in 0..SPACES {
+            let Space {
+                holder, open, view, ..
+            } = self.s.spaces[space];
+            if holder == id {
+                self.s.spaces[space] = Space::EMPTY;
+                if open {
+                    self.note_closed(u8::try_from(space).unwrap_or(0), view);
+                }
+            }
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! The page has the same with its pictures; here is which scenario shows what, and what a terminal gets.
 
+use crate::checker::Checked;
 use crate::order;
+use crate::policy::Policy;
 use crate::product::{self, Followed, album, devices, latency};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, play};
 use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
 use crate::step::Outcome;
 use crate::table::Table;
@@ -23,7 +25,7 @@ pub enum Exhibit {
     Unmaps,
     /// The crates' reference graph after each step.
     Stages,
-    /// What happens in which order, under each policy.
+    /// What happens in which order, under each policy and on the crates: every scenario's text has that, the page these.
     Timeline,
     /// Which owners are finalized before their regions, in all scenarios.
     Orders,
@@ -71,7 +73,7 @@ pub struct Shown {
 }
 
 /// What a scenario shows: who can bring its leak about and when its unplug event comes, where it leaks under some policy; and its exhibit, where it
-/// has one.
+/// has one; and what happens in which order.
 ///
 /// ```
 /// use holdfast_lifetimes::exhibit::{self, Times};
@@ -105,7 +107,6 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
         };
     }
     shown.text += &match of(scenario.row) {
-        None | Some(Exhibit::Severity) => String::new(),
         Some(Exhibit::Devices) => devices::text(&devices::all()?),
         Some(Exhibit::Unmaps) => {
             let measured = latency::measure(times.unmaps);
@@ -113,7 +114,8 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
             latency::text(&measured)
         }
         Some(Exhibit::Stages) => stages(scenario),
-        Some(Exhibit::Timeline) => timelines(scenario),
+        Some(Exhibit::Timeline) if scenario.row == "C7" => promises(&mut shown.is_wrong),
+        None | Some(Exhibit::Severity | Exhibit::Timeline) => String::new(),
         Some(Exhibit::Orders) => order::text(&Table::of_everything()),
         Some(Exhibit::Loads) => {
             let followed = product::follow(scenario);
@@ -126,7 +128,39 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
         Some(Exhibit::Calls) => calls(scenario),
         Some(Exhibit::Commands) => COMMANDS.into(),
     };
+    shown.text += &timelines(scenario);
     Ok(shown)
+}
+
+/// Of all scenarios: the orders of ends that were looked at, in the model under Holdfast's rules and on the crates; and which were wrong.
+fn promises(is_wrong: &mut bool) -> String {
+    let (mut scenarios, mut model, mut crates) = (0, Checked::default(), Checked::default());
+    let mut text = String::new();
+    for (scenario, _) in Table::of_everything().rows() {
+        scenarios += 1;
+        let played = play(scenario, Policy::Withdrawal.rules());
+        match played.check_order() {
+            Ok(checked) => model.add(checked),
+            Err(broken) => {
+                *is_wrong = true;
+                let what = broken.show(|id| played.name(id).into());
+                let _ = writeln!(text, "  {}: the model: {what}", scenario.row);
+            }
+        }
+        let real = product::play(scenario);
+        crates.add(real.checked);
+        for what in real.moments.iter().flat_map(|moment| &moment.happened) {
+            if what.starts_with("wrong") {
+                *is_wrong = true;
+                let _ = writeln!(text, "  {}: the crates: {what}", scenario.row);
+            }
+        }
+    }
+    format!(
+        "the order of ends in all {scenarios} scenarios:\n  Holdfast’s rules: {}\n  the crates: {}\n{text}",
+        model.sentence(),
+        crates.sentence()
+    )
 }
 
 /// What the loop leaves in each column.
@@ -209,7 +243,9 @@ fn calls(scenario: &Scenario) -> String {
 
 fn timelines(scenario: &Scenario) -> String {
     let mut text = String::from("who did what when:\n");
-    for (names, moments) in timeline::under_every_policy(scenario) {
+    let model = timeline::under_every_policy(scenario);
+    let crates = (vec!["the crates"], product::play(scenario).moments);
+    for (names, moments) in model.into_iter().chain([crates]) {
         let _ = writeln!(text, "  {}", names.join(", "));
         for moment in moments {
             let _ = writeln!(text, "    {}", moment.step);

@@ -27,7 +27,7 @@
 //! [`product`] does, and nothing of the model imports it: there the same steps are taken on real machines, and compared with the model's after each.
 //!
 //! Reading order: [`state`], [`step`]; [`policy`] and its files, one for each; the mechanics that the rules steer (`run`, `topology`, `counted`, `collect`,
-//! `withdraw`); [`edges`]; [`scenario`], [`search`], [`severity`]; [`product`]; [`show`], [`given`], [`table`], [`order`], [`timeline`]; [`exhibit`]; [`picture`] and [`page`], which show all of it.
+//! `withdraw`); [`checker`], [`edges`]; [`scenario`], [`search`], [`severity`]; [`product`]; [`show`], [`given`], [`table`], [`order`], [`timeline`]; [`exhibit`]; [`picture`] and [`page`], which show all of it.
 
 pub mod state;
 pub mod step;
@@ -40,6 +40,7 @@ mod run;
 mod topology;
 mod withdraw;
 
+pub mod checker;
 pub mod edges;
 pub mod given;
 pub mod scenario;

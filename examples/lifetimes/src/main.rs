@@ -261,11 +261,7 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         Script::of(scenario).expected(),
         or_nobody(&cell.left)
     );
-    for (head, list) in [
-        ("happened", &cell.events),
-        ("held meanwhile", &cell.held),
-        ("left", &cell.why),
-    ] {
+    for (head, list) in [("held meanwhile", &cell.held), ("left", &cell.why)] {
         for line in list.iter().flat_map(|text| text.lines()) {
             tell!("{:28}{head}: {line}", "");
         }
@@ -323,12 +319,13 @@ fn compare(real: &mut Real, sequences: u64, failures: &mut Vec<String>, progress
         return;
     };
     tell!(
-        "{} generated sequences, {} steps, {} of them refused, on crates and model: {} differences\n  {}\n",
+        "{} generated sequences, {} steps, {} of them refused, on crates and model: {} differences\n  {}\n  {}\n",
         agreement.sequences,
         agreement.steps,
         agreement.refused,
         agreement.differences.len(),
-        agreement.source
+        agreement.source,
+        agreement.checked.sentence()
     );
     for difference in agreement.differences.iter().take(5) {
         tell!("  {difference}");

@@ -15,6 +15,7 @@ mod scenarios;
 mod searches;
 mod summary;
 
+use crate::checker::Checked;
 use crate::picture::svg::escape;
 use crate::policy::Policy;
 use crate::product::album::Snapshot;
@@ -25,6 +26,7 @@ use crate::scenario::Verdict;
 use crate::search::campaign::Searched;
 use crate::severity::{Course, Loop, Sizes};
 use crate::table::Table;
+use crate::timeline::Moment;
 use std::fmt::Write as _;
 
 /// What is on the page.
@@ -80,8 +82,10 @@ pub struct Cell {
     pub left: Vec<String>,
     /// The ledger's answer to what keeps those that should be gone at the end.
     pub why: Vec<String>,
-    /// What happened, in order.
-    pub events: Vec<String>,
+    /// The orders of ends that were looked at and found right.
+    pub checked: Checked,
+    /// What happened, in order: after each step that set anything off.
+    pub moments: Vec<Moment>,
     /// Its reference graph before anything ends and at the end, where it was drawn.
     pub pictures: Option<[String; 2]>,
     /// The same after each step, where that is asked for.
@@ -97,6 +101,8 @@ pub struct Agreement {
     pub steps: u64,
     /// How many of these both refused.
     pub refused: u64,
+    /// The orders of ends on the crates that were looked at and found right.
+    pub checked: Checked,
     /// Where the sequences come from.
     pub source: String,
     /// Where the two differ: after which steps, and how.

@@ -5,7 +5,7 @@
 //! model and compares after every step. The modules of the model import nothing from here.
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
-//! and `actors` (what the hooks of the real devices do), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`]; `board` (a virtio-gpu and
+//! and `actors` (what the hooks of the real devices do), `watch` (in which order things happen), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`]; `board` (a virtio-gpu and
 //! its driver) with [`latency`] and `unmap` (the stages of a blob's unmap).
 
 mod actors;
@@ -23,14 +23,18 @@ mod sections;
 pub mod severity;
 mod stage;
 mod unmap;
+mod watch;
 mod world;
 
 pub use agree::{Agreement, Disagreement, agree};
 pub use follow::{Followed, follow};
 
-use crate::scenario::{Scenario, Script, Verdict};
+use crate::checker::Checked;
+use crate::run::Event;
+use crate::scenario::{Cast, Scenario, Script, Verdict};
 use crate::state::{Id, State};
 use crate::step::Refusal;
+use crate::timeline::Moment;
 use look::Seen;
 use qom::{Graph, Machine};
 use stage::{Happened, Stage, Wrong};
@@ -60,8 +64,10 @@ pub struct Report {
     pub graph_before: Graph,
     /// And when everything has passed that passes by itself.
     pub graph_after: Graph,
-    /// What happened, in order, a sentence each.
-    pub events: Vec<String>,
+    /// What happened, in order, a sentence each: after each step that set anything off, and in the end by itself.
+    pub moments: Vec<Moment>,
+    /// The orders of ends that were looked at and found right.
+    pub checked: Checked,
     /// Who is who in the graphs.
     players: album::Players,
 }
@@ -87,6 +93,7 @@ pub fn play(scenario: &Scenario) -> Report {
     world.cast(*cast, steps);
     let mut graph_before = None;
     let mut held = Vec::new();
+    let mut moments = Vec::new();
     for (_, step, rest) in turns(steps) {
         if step.ends_something() {
             graph_before.get_or_insert_with(|| world.machine.reference_graph());
@@ -94,6 +101,7 @@ pub fn play(scenario: &Scenario) -> Report {
         world.take(step, rest);
         world.run_executor();
         Seen::of_world(&world);
+        add_moment(&mut moments, &world.stage, step.show(cast));
         if held.is_empty() {
             held = explain(&world.machine);
         }
@@ -107,7 +115,7 @@ pub fn play(scenario: &Scenario) -> Report {
     let why = explain(&world.machine);
     let graphs = [graph_before, graph_after];
     let stage = world.stage.clone();
-    let mut report = Report::of_stage(&stage, gone, graphs, held, why);
+    let mut report = Report::of_stage(&stage, gone, graphs, [held, why], moments);
     let outlived = world.end();
     if outlived > 0 && report.left.is_empty() {
         report
@@ -126,16 +134,20 @@ impl Report {
         stage: &Stage,
         gone: &[Id],
         graphs: [Graph; 2],
-        held: Vec<String>,
-        why: Vec<String>,
+        [held, why]: [Vec<String>; 2],
+        mut moments: Vec<Moment>,
     ) -> Self {
-        let in_order = agree::check_log(stage);
-        let mut log = stage.set().log.clone();
-        let is_wrong = |happened: &Happened| matches!(happened, Happened::Wrong(..));
-        if let (Err(what), false) = (in_order, log.iter().any(is_wrong)) {
-            // An owner went before one of its regions, whose callbacks are the owner's.
-            log.push(Happened::Wrong(Wrong::UseAfterFinalize, what));
-        }
+        stage.observe();
+        let (log, checked) = {
+            let mut set = stage.set();
+            let is_wrong = |happened: &Happened| matches!(happened, Happened::Wrong(..));
+            if let (Some((wrong, what)), false) = (set.broken_order(), set.log.iter().any(is_wrong))
+            {
+                set.push(Happened::Wrong(wrong, what));
+            }
+            (set.log.clone(), set.checker.checked())
+        };
+        add_moment(&mut moments, stage, "whatever passes by itself".into());
         let [graph_before, graph_after] = graphs;
         let mut report = Self {
             verdict: Verdict::Clean,
@@ -145,10 +157,8 @@ impl Report {
             held,
             graph_before,
             graph_after,
-            events: log
-                .iter()
-                .map(|happened| sentence(stage, happened))
-                .collect(),
+            moments,
+            checked,
             players: album::players(stage),
             left: left(stage, gone),
         };
@@ -172,8 +182,10 @@ impl Report {
             Verdict::DoubleFinalize
         } else if wrong(Wrong::UseAfterFinalize) {
             Verdict::UseAfterFinalize
-        } else if orphans || !self.left.is_empty() {
+        } else if orphans || wrong(Wrong::Orphan) || !self.left.is_empty() {
             Verdict::Leak
+        } else if wrong(Wrong::Order) {
+            Verdict::Order
         } else {
             refused.map_or(Verdict::Clean, |(refusal, _): (Refusal, _)| {
                 Verdict::Refused(refusal)
@@ -234,21 +246,37 @@ fn has_orphans(stage: &Stage) -> bool {
 
 fn order(stage: &Stage, log: &[Happened]) -> Vec<String> {
     let finalized = log.iter().filter_map(|happened| match happened {
-        Happened::Finalized(id) => Some(*id),
+        Happened::Did(Event::Finalized(id)) => Some(*id),
         _ => None,
     });
     finalized.map(|id| stage.name(id)).collect()
 }
 
-fn sentence(stage: &Stage, happened: &Happened) -> String {
+/// What has been noted since the last of them; nothing where nothing has.
+fn add_moment(moments: &mut Vec<Moment>, stage: &Stage, step: String) {
+    stage.observe();
+    let set = stage.set();
+    let told: usize = moments
+        .iter()
+        .map(|moment: &Moment| moment.happened.len())
+        .sum();
+    let happened: Vec<String> = set.log[told..]
+        .iter()
+        .map(|happened| sentence(&set.cast, happened))
+        .collect();
+    if !happened.is_empty() {
+        moments.push(Moment { step, happened });
+    }
+}
+
+fn sentence(cast: &Cast, happened: &Happened) -> String {
     match happened {
-        Happened::Hook(hook, id) => format!("{}: {hook:?} runs", stage.name(*id)),
-        Happened::Finalized(id) => format!("{}: finalized", stage.name(*id)),
+        Happened::Did(event) => event.show(cast),
         Happened::Refused(_, text) => format!("refused: {text}"),
         Happened::Panicked(what) => format!("caught: {what}"),
         Happened::Fetched(id, [at, names]) => format!(
             "{}: reads the descriptor at {at:#x}, which names {names:#x}",
-            stage.name(*id)
+            cast.name(*id)
         ),
         Happened::Wrong(_, what) => format!("wrong: {what}"),
     }

@@ -29,6 +29,31 @@ pub enum Event {
         /// The container.
         container: Id,
     },
+    /// An address space was opened in somebody's name.
+    Opened {
+        /// Its number.
+        space: u8,
+        /// Whose name.
+        holder: Id,
+    },
+    /// An address space shows a region from now on.
+    Shown {
+        /// The space's number.
+        space: u8,
+        /// The region.
+        region: Id,
+    },
+    /// And shows it no more. Readers may be at it until a grace period has ended.
+    Hidden {
+        /// The space's number.
+        space: u8,
+        /// The region.
+        region: Id,
+    },
+    /// An address space was closed: it shows nothing, and nothing leads into it.
+    Closed(u8),
+    /// A grace period ended: whoever was reading before it has left.
+    Grace,
     /// A finalizer ended.
     Finalized(Id),
     /// Something went wrong with an object.
@@ -280,6 +305,9 @@ impl Run<'_> {
             if space.dying {
                 *space = Space::EMPTY;
             }
+        }
+        if changed {
+            self.note(Event::Grace);
         }
         let at_once = self.r.withdrawal().is_some() && !self.r.has(Rule::GraceBeforeLettingGo);
         if !at_once {

@@ -66,10 +66,10 @@ impl Table {
             .and_then(|(_, reports)| reports.get(column))
     }
 
-    /// Whether Holdfast's cell of a row is clean, or refused with nothing left.
+    /// Whether Holdfast's cell of a row is clean, or refused with nothing left, and everything has ended in the order that is promised.
     pub fn is_good(&self, row: &str) -> bool {
         let report = self.report(row, Policy::Withdrawal);
-        report.is_some_and(|report| report.verdict.is_good())
+        report.is_some_and(|report| report.verdict.is_good() && report.check_order().is_ok())
     }
 
     /// The rows in which Holdfast's column is neither clean nor refused with nothing left.

@@ -73,6 +73,15 @@ impl Event {
                     n(container)
                 )
             }
+            Self::Opened { space, holder } => {
+                format!("space {space} is opened in the name of {}", n(holder))
+            }
+            Self::Shown { space, region } => format!("space {space} shows {}", n(region)),
+            Self::Hidden { space, region } => {
+                format!("space {space} shows {} no more", n(region))
+            }
+            Self::Closed(space) => format!("space {space} is closed"),
+            Self::Grace => "a grace period ends".into(),
             Self::Finalized(id) => format!("{} is finalized", n(id)),
             Self::Fault(_, id, what) => format!("wrong: {} {what}", n(id)),
             Self::Refused(refusal) => format!("refused: {refusal:?}"),

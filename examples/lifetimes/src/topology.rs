@@ -130,6 +130,7 @@ impl Run<'_> {
             release,
             ..Space::EMPTY
         };
+        self.note(Event::Opened { space, holder });
         self.update_views();
         Outcome::Done
     }
@@ -160,6 +161,7 @@ impl Run<'_> {
         }
         let slot = &mut self.s.spaces[usize::from(space)];
         (slot.open, slot.view, slot.dying) = (false, 0, true);
+        self.note_closed(space, view);
         for leaf in members(view) {
             self.retire(leaf);
         }
@@ -169,6 +171,14 @@ impl Run<'_> {
             self.retire(root);
         }
         Outcome::Done
+    }
+
+    /// An address space that showed these ends.
+    pub(crate) fn note_closed(&mut self, space: u8, view: u16) {
+        for region in members(view) {
+            self.note(Event::Hidden { space, region });
+        }
+        self.note(Event::Closed(space));
     }
 
     /// The queued end of an address space is overwritten: the count on its root is never dropped, and nobody is there to drop it.
@@ -287,7 +297,12 @@ impl Run<'_> {
             }
             let mut view = 0;
             self.render(root, 0, &mut view);
+            let space = u8::try_from(index).unwrap_or(0);
             for leaf in members(view & !old) {
+                self.note(Event::Shown {
+                    space,
+                    region: leaf,
+                });
                 self.show(leaf);
                 if listens {
                     let counted = self.target(leaf);
@@ -296,6 +311,10 @@ impl Run<'_> {
             }
             self.s.spaces[index].view = view;
             for leaf in members(old & !view) {
+                self.note(Event::Hidden {
+                    space,
+                    region: leaf,
+                });
                 if listens {
                     let counted = self.target(leaf);
                     self.release(counted);

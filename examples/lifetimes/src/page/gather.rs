@@ -30,7 +30,8 @@ impl Cell {
             held: report.held,
             left: report.left,
             why: report.why,
-            events: report.events,
+            checked: report.checked,
+            moments: report.moments,
             pictures: None,
             stages: Vec::new(),
         }
@@ -121,6 +122,7 @@ impl Real {
             sequences: agreement.sequences,
             steps: agreement.steps,
             refused: agreement.refused,
+            checked: agreement.checked,
             source: agreement.source(),
             differences: agreement
                 .disagreements

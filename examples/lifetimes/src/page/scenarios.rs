@@ -1,12 +1,12 @@
 //! The scenarios one by one: steps, and for each outcome the graph before and at the end.
 
 use super::{Cell, Contents, anchor, badge, escape, measured};
-use crate::exhibit::STAGES;
-use crate::exhibit::{self, Exhibit};
+use crate::checker::Checked;
+use crate::exhibit::{self, Exhibit, STAGES};
 use crate::order;
 use crate::picture::{self, Plate};
 use crate::policy::Policy;
-use crate::scenario::{Scenario, Script, Verdict};
+use crate::scenario::{Report, Scenario, Script, Verdict};
 use crate::table::Table;
 use crate::timeline;
 use std::collections::BTreeMap;
@@ -229,10 +229,35 @@ fn timelines(contents: &Contents<'_>, scenario: &Scenario) -> String {
     }
     if let Some(cell) = contents.real.and_then(|real| real.cell(scenario.row)) {
         text += "<div class=\"timeline\"><h4>the crates</h4>";
-        text += &events("hooks and finalizers, as they ran", &cell.events);
+        for moment in &cell.moments {
+            text += &events(&moment.step, &moment.happened);
+        }
         text += "</div>";
     }
-    text + "</div></details>\n"
+    text + "</div></details>\n" + &promises(contents)
+}
+
+/// The orders of ends that were looked at, in all scenarios.
+fn promises(contents: &Contents<'_>) -> String {
+    let mut model = Checked::default();
+    for (scenario, _) in contents.table.rows() {
+        let report = contents.table.report(scenario.row, Policy::Withdrawal);
+        if let Some(Ok(checked)) = report.map(Report::check_order) {
+            model.add(checked);
+        }
+    }
+    let mut text = format!(
+        "<p class=\"note\">In all scenarios, under Holdfast’s rules: {}.",
+        model.sentence()
+    );
+    if let Some(real) = contents.real {
+        let mut crates = Checked::default();
+        for cell in &real.cells {
+            crates.add(cell.checked);
+        }
+        let _ = write!(text, " On the crates: {}.", crates.sentence());
+    }
+    text + " The order of any other scenario: <code>cargo xtask demo lifetimes --row</code> and its number.</p>\n"
 }
 
 /// Which owners are finalized before their regions, in the whole table.

@@ -150,11 +150,12 @@ fn real(contents: &Contents<'_>) -> String {
         let _ = match agreement.differences.first() {
             None => write!(
                 text,
-                " In {} generated sequences of {} steps in all, {} of them refused, crates and model were the same after every step ({}).",
+                " In {} generated sequences of {} steps in all, {} of them refused, crates and model were the same after every step ({}). In them {}.",
                 grouped(agreement.sequences),
                 grouped(agreement.steps),
                 grouped(agreement.refused),
-                super::escape(&agreement.source)
+                super::escape(&agreement.source),
+                agreement.checked.sentence()
             ),
             Some(first) => write!(
                 text,

@@ -1,15 +1,17 @@
 //! Whether the page is whole: well-formed, alone, every link leads somewhere, every cell is there.
 
 use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
+use crate::checker::Checked;
 use crate::policy::Policy;
 use crate::product::devices::{Bundled, Placed};
 use crate::product::latency::{Answer, Meanwhile, Measured, Unmap};
 use crate::product::misbehaviour::Held;
-use crate::scenario::Verdict;
+use crate::scenario::{Scenario, Verdict};
 use crate::search::Breadth;
 use crate::search::campaign::search_all;
 use crate::severity::{Course, Events, Point, Sizes, Took, loops};
 use crate::table::Table;
+use crate::timeline::Moment;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -22,8 +24,8 @@ fn answer(after: u64, beyond: u64) -> Answer {
     }
 }
 
-fn real(table: &Table) -> Real {
-    let cells = table.rows().map(|(scenario, _)| Cell {
+fn cell(scenario: &Scenario) -> Cell {
+    Cell {
         row: scenario.row,
         verdict: Verdict::Clean,
         word: "ok".into(),
@@ -33,10 +35,21 @@ fn real(table: &Table) -> Real {
         held: vec![],
         left: vec![],
         why: vec![],
-        events: vec!["D: finalized".into()],
+        checked: Checked {
+            regions: 2,
+            ..Checked::default()
+        },
+        moments: vec![Moment {
+            step: "unplug D".into(),
+            happened: vec!["D is finalized".into()],
+        }],
         pictures: (scenario.row == "3c").then(|| ["<b>one</b>", "<b>two</b>"].map(Into::into)),
         stages: vec![],
-    });
+    }
+}
+
+fn real(table: &Table) -> Real {
+    let cells = table.rows().map(|(scenario, _)| cell(scenario));
     let points = [0, 5, 10].map(|cycle| Point {
         cycle,
         objects: 3,
@@ -48,6 +61,10 @@ fn real(table: &Table) -> Real {
             sequences: 1234,
             steps: 45678,
             refused: 5,
+            checked: Checked {
+                spaces: 4321,
+                ..Checked::default()
+            },
             source: "all of them random walks".into(),
             differences: vec![],
         }),
@@ -322,6 +339,7 @@ fn what_the_crates_said_is_escaped_and_shown() {
     assert!(
         with.contains("In 1,234 generated sequences of 45,678 steps in all, 5 of them refused")
             && with.contains("after every step (all of them random walks).")
+            && with.contains("4321 address spaces were closed before their holders")
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));

@@ -1,6 +1,8 @@
 //! What the driver of a scenario shares with the hooks of the objects in it: who is who, what is open, what is armed, what has happened.
 
 use super::refusal::Typed;
+use crate::checker::Checker;
+use crate::run::Event;
 use crate::scenario::Cast;
 use crate::state::{Action, Armed, HOOKS, Hook, Id, LINKS, MAPS, OBJECTS, PINS, Release, SPACES};
 use crate::step::Refusal;
@@ -73,11 +75,11 @@ pub(crate) struct Mapped {
     pub(crate) release: Release,
 }
 
-/// Something that happened, as [`super::Report::events`] tells of it.
+/// Something that happened, as [`super::Report::moments`] tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
-    Hook(Hook, Id),
-    Finalized(Id),
+    /// As in the model.
+    Did(Event),
     Refused(Refusal, String),
     Panicked(String),
     /// A device reads a descriptor that the guest has written: where it is, and which address it names.
@@ -95,6 +97,10 @@ pub(crate) enum Wrong {
     Twice,
     /// A finalized object was used, or could be.
     UseAfterFinalize,
+    /// Somebody was finalized in whose name an address space is open.
+    Orphan,
+    /// An owner was finalized before its region.
+    Order,
 }
 
 /// Everything that is shared.
@@ -111,15 +117,32 @@ pub(crate) struct Set {
     pub(crate) links: [Option<(Id, Id)>; LINKS],
     pub(crate) armed: [Option<Armed>; HOOKS],
     pub(crate) log: Vec<Happened>,
+    /// Holds the log against what the crates promise of the order of ends.
+    pub(crate) checker: Checker,
+    /// Who was marked when it was looked last.
+    pub(crate) marked: u16,
     /// When the finalizers of each ended: once, where all is well.
     pub(crate) ends: [Vec<Instant>; OBJECTS],
     /// Unparented inside a hook: their withdrawals end after it.
     pub(crate) leaving: Vec<Id>,
 }
 
+impl Set {
+    pub(crate) fn name(&self, id: Id) -> String {
+        match self.cast.name(id) {
+            "" => format!("object{}", id.0),
+            name => name.to_owned(),
+        }
+    }
+}
+
 /// The stage: the set, behind a lock that is held while nobody is called.
 #[derive(Default)]
-pub(crate) struct Stage(Mutex<Set>);
+pub(crate) struct Stage {
+    set: Mutex<Set>,
+    /// It is looked what happens between calls ([`Self::observe`]).
+    is_watched: bool,
+}
 
 impl Stage {
     /// Notes who is finalized and what panics in a machine, for as long as the result is kept.
@@ -138,8 +161,19 @@ impl Stage {
         })
     }
 
+    pub(crate) fn new(is_watched: bool) -> Self {
+        Self {
+            is_watched,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
     pub(crate) fn set(&self) -> MutexGuard<'_, Set> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn actor(&self, id: Id) -> Option<Actor> {
@@ -148,14 +182,12 @@ impl Stage {
     }
 
     pub(crate) fn name(&self, id: Id) -> String {
-        match self.set().cast.name(id) {
-            "" => format!("object{}", id.0),
-            name => name.to_owned(),
-        }
+        self.set().name(id)
     }
 
     pub(crate) fn note(&self, happened: Happened) {
-        self.set().log.push(happened);
+        self.observe();
+        self.set().push(happened);
     }
 
     /// Notes an error as the refusal that it is, and gives that.
@@ -184,16 +216,17 @@ impl Stage {
             return;
         };
         let name = self.name(id);
+        self.observe();
         let mut set = self.set();
         let Some(actor) = &mut set.actors[id.index()] else {
             return;
         };
         let again = std::mem::replace(&mut actor.finalized, true);
         set.ends[id.index()].push(Instant::now());
-        set.log.push(if again {
+        set.push(if again {
             Happened::Wrong(Wrong::Twice, format!("{name} is finalized twice"))
         } else {
-            Happened::Finalized(id)
+            Happened::Did(Event::Finalized(id))
         });
     }
 
@@ -230,7 +263,7 @@ impl Stage {
     ///
     /// Where that is armed; before anything else, which is the worst that it can do.
     pub(crate) fn run_hook(&self, me: Id, hook: Hook) {
-        self.note(Happened::Hook(hook, me));
+        self.note(Happened::Did(Event::Began(hook, me)));
         let armed = self.set().armed;
         let actions: Vec<Action> = armed
             .into_iter()

@@ -9,9 +9,10 @@ use super::album::{self, Players, Snapshot};
 use super::board::Board;
 use super::reader::Reader;
 use super::stage::{Actor, Happened, Stage, Wrong};
-use super::{PATIENCE, Report, explain};
+use super::{PATIENCE, Report, add_moment, explain};
 use crate::scenario::{Scenario, Script};
 use crate::state::{Id, State};
+use crate::timeline::Moment;
 use hw_virtio_gpu::wire::{Command, Response};
 use memory::Intent;
 use qdev::DeviceOps;
@@ -32,6 +33,7 @@ struct Play {
     script: Script,
     stage: Arc<Stage>,
     seen: Vec<album::Seen>,
+    moments: Vec<Moment>,
 }
 
 /// Plays the scenario, which has the parts that are named above.
@@ -54,6 +56,7 @@ impl Play {
             script,
             stage,
             seen: Vec::new(),
+            moments: Vec::new(),
         }
     }
 
@@ -87,6 +90,7 @@ impl Play {
     }
 
     fn look(&mut self, machine: &Machine, step: &str) {
+        add_moment(&mut self.moments, &self.stage, step.into());
         let players = album::players(&self.stage);
         let graph = of_players(&machine.reference_graph(), &players);
         self.seen.push((step.into(), (graph, explain(machine))));
@@ -197,8 +201,8 @@ impl Play {
                 graph(self.seen.get(1)).unwrap_or_default(),
                 graph(self.seen.last()).unwrap_or_default(),
             ],
-            held.cloned().unwrap_or_default(),
-            why,
+            [held.cloned().unwrap_or_default(), why],
+            self.moments.clone(),
         )
     }
 }

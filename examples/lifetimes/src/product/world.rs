@@ -12,6 +12,7 @@ use super::PATIENCE;
 use super::reader::Reader;
 use super::refusal::Typed;
 use super::stage::{Actor, Happened, Set, Stage, Wrong};
+use crate::run::Event;
 use crate::scenario::Cast;
 use crate::state::{Id, Mapping, OBJECTS, State};
 use crate::step::{Outcome, Step};
@@ -84,18 +85,22 @@ pub(crate) struct World {
 impl World {
     /// A machine with nothing in it, and a reader in its section: a grace period ends when a step says so.
     pub(crate) fn new(name: &str) -> Self {
-        let mut world = Self::unread(name);
+        let mut world = Self::build(name, true);
         world.reader = Some(Reader::enter(world.machine.handle()));
         world
     }
 
     /// A machine with nothing in it that nobody reads: its grace periods end by themselves.
     pub(crate) fn unread(name: &str) -> Self {
+        Self::build(name, false)
+    }
+
+    fn build(name: &str, is_watched: bool) -> Self {
         let machine = Machine::builder(name)
             .recording(true)
             .embedder_driven(Arc::new(|| {}))
             .build();
-        let stage = Arc::<Stage>::default();
+        let stage = Arc::new(Stage::new(is_watched));
         let events = Stage::subscribe(&stage, &machine);
         Self {
             stage,
@@ -223,7 +228,16 @@ impl World {
     /// A grace period ends; what it held up waits for the executor.
     fn pass(&self) {
         match &self.reader {
-            Some(reader) => reader.pass(),
+            Some(reader) => {
+                self.stage.observe();
+                let holds_up = self.machine.counters().grace.retired_items > 0;
+                reader.pass();
+                let mut set = self.stage.set();
+                // As in the model: of one that nothing waits for nobody can tell.
+                if holds_up || set.checker.is_waiting() {
+                    set.push(Happened::Did(Event::Grace));
+                }
+            }
             None => {
                 let domain = self.machine.domain();
                 domain.barrier(Some(PATIENCE)).expect("nobody reads");

@@ -1,10 +1,11 @@
 //! What becomes of a scenario under a policy: a verdict, who is left and why, in which order finalizers ran.
 
 use super::{Cast, Scenario, Script};
+use crate::checker::{self, Broken, Checked};
 use crate::edges::{Edge, why_alive};
 use crate::policy::Rules;
 use crate::run::{Event, members};
-use crate::state::{Faults, Id, State, flag};
+use crate::state::{Faults, Id, OBJECTS, State, flag};
 use crate::step::{Outcome, Refusal, Step, apply, apply_logged};
 use std::fmt::Write as _;
 
@@ -189,6 +190,24 @@ impl Report {
             _ => None,
         };
         self.events.iter().filter_map(finalized).collect()
+    }
+
+    /// An object's name.
+    pub fn name(&self, id: Id) -> &'static str {
+        self.cast.name(id)
+    }
+
+    /// Holds what happened against what Holdfast promises of the order of ends.
+    ///
+    /// # Errors
+    ///
+    /// The first promise that is broken.
+    pub fn check_order(&self) -> Result<Checked, Broken> {
+        let mut owners = [None; OBJECTS];
+        for (owner, object) in owners.iter_mut().zip(&self.state.objects) {
+            *owner = Some(object.owner).filter(|_| object.kind.is_region());
+        }
+        checker::check(self.events.iter().copied(), &owners)
     }
 
     /// Their names.

@@ -5,6 +5,7 @@ use crate::product::actors::{ForCard, ForItself};
 use crate::product::refusal::Typed;
 use crate::product::sections::Sections;
 use crate::product::stage::{Actor, Happened, Mapped, Opened, Wrong, region};
+use crate::run::Event;
 use crate::state::{Id, Kind, Mapping, Release};
 use crate::step::Outcome;
 use ::memory::{
@@ -162,11 +163,18 @@ impl World {
         let opened = region(&root)
             .and_then(|root| AddressSpace::open(&holding, &name, root))
             .map_err(refused)?;
-        self.stage.set().spaces[usize::from(space)] = Some(Opened {
-            space: opened,
-            holder,
-            release,
-        });
+        // The end of one that had the number before.
+        self.stage.observe();
+        {
+            let mut set = self.stage.set();
+            set.spaces[usize::from(space)] = Some(Opened {
+                space: opened,
+                holder,
+                release,
+            });
+            set.push(Happened::Did(Event::Opened { space, holder }));
+        }
+        self.stage.observe();
         Ok(Outcome::Done)
     }
 
