@@ -117,19 +117,39 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
         Some(Exhibit::Timeline) if scenario.row == "C7" => promises(&mut shown.is_wrong),
         None | Some(Exhibit::Severity | Exhibit::Timeline) => String::new(),
         Some(Exhibit::Orders) => order::text(&Table::of_everything()),
+        Some(Exhibit::Loads | Exhibit::Calls | Exhibit::Commands) => {
+            let lines = lines(scenario);
+            shown.is_wrong |= lines.is_wrong;
+            lines.text
+        }
+    };
+    shown.text += &timelines(scenario);
+    Ok(shown)
+}
+
+/// The part of it that is lines of text on the page as well: what a guest loads, what each call comes to, which commands fail. Of other scenarios nothing.
+pub fn lines(scenario: &Scenario) -> Shown {
+    match of(scenario.row) {
         Some(Exhibit::Loads) => {
             let followed = product::follow(scenario);
             // Whoever an alias shows has been unplugged by then.
             let last = followed.iter().rev().find(|step| !step.loads.is_empty());
-            shown.is_wrong |=
-                last.is_none_or(|last| last.loads.iter().any(|(_, _, found)| found.is_ok()));
-            loads(followed)
+            let is_hole = |last: &Followed| last.loads.iter().all(|(_, _, found)| found.is_err());
+            Shown {
+                is_wrong: !last.is_some_and(is_hole),
+                text: loads(followed),
+            }
         }
-        Some(Exhibit::Calls) => calls(scenario),
-        Some(Exhibit::Commands) => COMMANDS.into(),
-    };
-    shown.text += &timelines(scenario);
-    Ok(shown)
+        Some(Exhibit::Calls) => Shown {
+            is_wrong: false,
+            text: calls(scenario),
+        },
+        Some(Exhibit::Commands) => Shown {
+            is_wrong: false,
+            text: COMMANDS.into(),
+        },
+        _ => Shown::default(),
+    }
 }
 
 /// Of all scenarios: the orders of ends that were looked at, in the model under Holdfast's rules and on the crates; and which were wrong.

@@ -16,6 +16,7 @@ mod searches;
 mod summary;
 
 use crate::checker::Checked;
+use crate::exhibit::Shown;
 use crate::picture::svg::escape;
 use crate::policy::Policy;
 use crate::product::album::Snapshot;
@@ -90,6 +91,8 @@ pub struct Cell {
     pub pictures: Option<[String; 2]>,
     /// The same after each step, where that is asked for.
     pub stages: Vec<Snapshot>,
+    /// What else it shows, in lines; a heading is the first.
+    pub shown: Shown,
 }
 
 /// What playing generated sequences on the model and on the crates came to.

@@ -16,12 +16,12 @@ fn is_staged(scenario: &Scenario) -> bool {
 impl Cell {
     /// Plays a scenario on the real crates.
     pub fn of(scenario: &Scenario) -> Self {
-        Self::from_report(scenario.row, product::play(scenario))
+        Self::from_report(scenario, product::play(scenario))
     }
 
-    fn from_report(row: &'static str, report: product::Report) -> Self {
+    fn from_report(scenario: &Scenario, report: product::Report) -> Self {
         Self {
-            row,
+            row: scenario.row,
             verdict: report.verdict,
             word: report.verdict.word().into(),
             is_good: report.verdict.is_good(),
@@ -34,6 +34,7 @@ impl Cell {
             moments: report.moments,
             pictures: None,
             stages: Vec::new(),
+            shown: exhibit::lines(scenario),
         }
     }
 
@@ -49,7 +50,7 @@ impl Cell {
         Self {
             pictures: Some(pictures),
             stages,
-            ..Self::from_report(scenario.row, report)
+            ..Self::from_report(scenario, report)
         }
     }
 }
@@ -133,10 +134,13 @@ impl Real {
     }
 
     /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something or have too many or too few
-    /// unplug events, devices whose leak the ledger does not explain, an unmap that was answered while a reader was there.
+    /// unplug events, devices whose leak the ledger does not explain, an unmap that was answered while a reader was there,
+    /// an alias that shows something after its target's end.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
         let cells = bad.map(|cell| format!("{} on the crates", cell.row));
+        let wrong = self.cells.iter().filter(|cell| cell.shown.is_wrong);
+        let shown = wrong.map(|cell| format!("what {} shows on the crates", cell.row));
         let leaking = self.courses.iter().filter(|(_, course)| course.leaks());
         let loops = leaking.map(|(row, _)| format!("{row} in a loop on the crates"));
         let wrong = self
@@ -151,6 +155,7 @@ impl Real {
             "C13: answered while a reader was there, or others had to wait with it".to_owned()
         });
         cells
+            .chain(shown)
             .chain(loops)
             .chain(wrong)
             .chain(open)

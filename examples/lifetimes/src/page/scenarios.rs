@@ -196,6 +196,7 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
         );
     }
     text += &stages(cell);
+    text += &shown(cell);
     for (head, list) in [
         ("What the ledger said while it was still held", &cell.held),
         ("What the ledger says keeps it", &cell.why),
@@ -297,6 +298,20 @@ fn events(step: &str, happened: &[String]) -> String {
         "<p class=\"step\">{}</p><ol>{}</ol>",
         escape(step),
         items.collect::<String>()
+    )
+}
+
+/// What a terminal gets in lines.
+pub(super) fn shown(cell: &Cell) -> String {
+    let mut lines = cell.shown.text.lines();
+    let Some(head) = lines.next() else {
+        return String::new();
+    };
+    let lines: Vec<_> = lines.map(|line| escape(line.trim_start())).collect();
+    format!(
+        "<details class=\"shown\" open=\"open\"><summary>{}</summary><pre>{}</pre></details>\n",
+        escape(head),
+        lines.join("\n")
     )
 }
 

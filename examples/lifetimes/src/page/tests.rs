@@ -2,6 +2,7 @@
 
 use super::{Agreement, Cell, Contents, Explained, Real, anchor, escape, write};
 use crate::checker::Checked;
+use crate::exhibit::lines;
 use crate::policy::Policy;
 use crate::product::devices::{Bundled, Placed};
 use crate::product::latency::{Answer, Meanwhile, Measured, Unmap};
@@ -45,6 +46,7 @@ fn cell(scenario: &Scenario) -> Cell {
         }],
         pictures: (scenario.row == "3c").then(|| ["<b>one</b>", "<b>two</b>"].map(Into::into)),
         stages: vec![],
+        shown: lines(scenario),
     }
 }
 
@@ -364,6 +366,46 @@ fn what_the_crates_said_is_escaped_and_shown() {
     assert!(why.contains("#r3c") && why.contains("#r2ap") && why.contains("nearly"));
 }
 
+/// The same lines as a terminal gets, in the article of the scenario.
+#[test]
+fn what_a_scenario_shows_in_lines_is_on_the_page() {
+    let table = Table::of_everything();
+    let real = real(&table);
+    let shown: Vec<&str> = real
+        .cells
+        .iter()
+        .filter(|cell| !cell.shown.text.is_empty())
+        .map(|cell| cell.row)
+        .collect();
+    assert_eq!(shown, ["5", "5b", "C8", "C11", "C15"]);
+    for (row, part) in [
+        ("5", "al, at 0x5000, reads as 0xc0de"),
+        ("5b", "al, at 0x5000, reads as unassigned"),
+        ("C8", "free the node of space 0: a no-op: done before"),
+        ("C11", "al, at 0x5000, reads as unassigned"),
+        ("C15", "demo lifetimes --without CloseOpened --steps 6"),
+    ] {
+        let cell = real.cell(row).unwrap();
+        let on_page = super::scenarios::shown(cell);
+        assert!(on_page.contains(part), "{row}: {on_page}");
+        let all = cell
+            .shown
+            .text
+            .lines()
+            .all(|line| on_page.contains(&escape(line.trim())));
+        assert!(all, "{row}: {on_page}");
+    }
+    let with = page(true);
+    for cell in &real.cells {
+        assert!(
+            with.contains(&super::scenarios::shown(cell)),
+            "{}",
+            cell.row
+        );
+    }
+    assert_eq!(with.matches("<details class=\"shown\"").count(), 5);
+}
+
 #[test]
 fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_something() {
     let mut real = real(&Table::of_everything());
@@ -385,6 +427,9 @@ fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_so
     real.cells[3].is_good = false;
     assert_eq!(real.failures(), ["2a' on the crates"]);
     real.cells[3].is_good = true;
+    real.cells[3].shown.is_wrong = true;
+    assert_eq!(real.failures(), ["what 2a' shows on the crates"]);
+    real.cells[3].shown.is_wrong = false;
     let unmaps = real.unmaps.as_mut().unwrap();
     unmaps.unmaps[1].hurried.early = 1;
     assert!(real.failures()[0].starts_with("C13"));
