@@ -5,7 +5,7 @@
 use crate::checker::Checked;
 use crate::order;
 use crate::policy::Policy;
-use crate::product::{self, Followed, album, devices, latency};
+use crate::product::{self, Followed, devices, latency, unmap};
 use crate::scenario::{Scenario, play};
 use crate::severity::{self, Course, Loop, Sizes, bytes, grouped};
 use crate::step::Outcome;
@@ -113,7 +113,7 @@ pub fn show(scenario: &Scenario, times: Times) -> Result<Shown, Box<dyn Error>> 
             shown.is_wrong |= measured.is_wrong();
             latency::text(&measured)
         }
-        Some(Exhibit::Stages) => stages(scenario),
+        Some(Exhibit::Stages) => stages(),
         Some(Exhibit::Timeline) if scenario.row == "C7" => promises(&mut shown.is_wrong),
         None | Some(Exhibit::Severity | Exhibit::Timeline) => String::new(),
         Some(Exhibit::Orders) => order::text(&Table::of_everything()),
@@ -206,9 +206,9 @@ fn left(one: &Loop, real: &Course, sizes: &Sizes) -> String {
 /// What the stages are of.
 pub const STAGES: &str = "the crates’ reference graph at each stage, on the virtio-gpu and by its ring (G is the device, W its window, V the object that it makes for a blob)";
 
-fn stages(scenario: &Scenario) -> String {
+fn stages() -> String {
     let mut text = format!("{STAGES}:\n");
-    for (number, stage) in (1..).zip(album::stages(scenario)) {
+    for (number, stage) in (1..).zip(unmap::stages()) {
         let _ = writeln!(text, "  {number}. after “{}”", stage.step);
         for edge in &stage.edges {
             let _ = writeln!(text, "       {edge}");

@@ -27,7 +27,7 @@
 //! [`product`] does, and nothing of the model imports it: there the same steps are taken on real machines, and compared with the model's after each.
 //!
 //! Reading order: [`state`], [`step`]; [`policy`] and its files, one for each; the mechanics that the rules steer (`run`, `topology`, `counted`, `collect`,
-//! `withdraw`); [`checker`], [`edges`]; [`scenario`], [`search`], [`severity`]; [`product`]; [`show`], [`given`], [`table`], [`order`], [`timeline`]; [`exhibit`]; [`picture`] and [`page`], which show all of it.
+//! `withdraw`); [`checker`], [`edges`]; `abreast` (how a list is worked on); [`scenario`], [`search`], [`severity`]; [`product`]; [`show`], [`given`], [`table`], [`order`], [`timeline`]; [`exhibit`]; [`picture`] and [`page`], which show all of it.
 
 pub mod state;
 pub mod step;
@@ -39,6 +39,8 @@ mod counted;
 mod run;
 mod topology;
 mod withdraw;
+
+mod abreast;
 
 pub mod checker;
 pub mod edges;

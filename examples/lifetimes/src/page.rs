@@ -87,7 +87,7 @@ pub struct Cell {
     pub checked: Checked,
     /// What happened, in order: after each step that set anything off.
     pub moments: Vec<Moment>,
-    /// Its reference graph before anything ends and at the end, where it was drawn.
+    /// Its reference graph before anything is taken away and at the end, where it was drawn.
     pub pictures: Option<[String; 2]>,
     /// The same after each step, where that is asked for.
     pub stages: Vec<Snapshot>,

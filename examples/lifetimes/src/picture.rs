@@ -62,29 +62,12 @@ pub struct Picture {
     pub svg: String,
 }
 
-/// Whether a step takes something away: what comes before it is the picture of the graph as it was built.
-const fn takes_away(step: Step) -> bool {
-    matches!(
-        step,
-        Step::Unparent(_)
-            | Step::UnparentAsAsked(_)
-            | Step::Reparent { .. }
-            | Step::Drop(_)
-            | Step::Detach { .. }
-            | Step::Close(_)
-            | Step::FreeNode(_)
-            | Step::Unlisten(_)
-            | Step::Unmap(_)
-            | Step::Complete(_)
-    )
-}
-
 /// The state before a script's first step that takes something away, and that step.
 fn built(script: &Script, rules: &Rules) -> (State, Option<Step>) {
     let mut state = State::default();
     let mut events = Vec::new();
     for step in &script.steps {
-        if takes_away(*step) {
+        if step.takes_away() {
             return (state, Some(*step));
         }
         advance(&mut state, *step, rules, &mut events);

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `world` (what each step is in the product's calls, and what of the product's own scheduling makes a step automatic), `stage`
 //! and `actors` (what the hooks of the real devices do), `watch` (in which order things happen), `reader`, `sections`, `refusal`; `look` and `agree` (what is compared); `follow`; [`misbehaviour`], [`severity`]; [`album`]; [`devices`]; `board` (a virtio-gpu and
-//! its driver) with [`latency`] and `unmap` (the stages of a blob's unmap).
+//! its driver) with [`latency`] and [`unmap`].
 
 mod actors;
 mod agree;
@@ -22,7 +22,7 @@ mod refusal;
 mod sections;
 pub mod severity;
 mod stage;
-mod unmap;
+pub mod unmap;
 mod watch;
 mod world;
 
@@ -60,7 +60,7 @@ pub struct Report {
     /// The ledger's explanation of each that was withdrawn and still held, right after the first step that left such a one: a transfer in
     /// flight, readers, a handle that the user keeps.
     pub held: Vec<String>,
-    /// Who keeps whom, before the first step that ends something.
+    /// Who keeps whom, before the first step that takes anything away.
     pub graph_before: Graph,
     /// And when everything has passed that passes by itself.
     pub graph_after: Graph,
@@ -95,7 +95,7 @@ pub fn play(scenario: &Scenario) -> Report {
     let mut held = Vec::new();
     let mut moments = Vec::new();
     for (_, step, rest) in turns(steps) {
-        if step.ends_something() {
+        if step.takes_away() {
             graph_before.get_or_insert_with(|| world.machine.reference_graph());
         }
         world.take(step, rest);

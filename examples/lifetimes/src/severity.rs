@@ -19,11 +19,11 @@ mod span;
 pub use hand::{Hand, hand};
 pub use span::{Cycle, Span, in_words, span, unplugs};
 
+use crate::abreast::two_at_a_time;
 use crate::policy::Policy;
 use crate::scenario::{Report, Scenario, play};
 use crate::state::{Id, Kind, State};
 use std::fmt::{self, Write as _};
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// How many cycles of plug and unplug a loop has, where nobody says otherwise.
@@ -299,31 +299,14 @@ pub fn loops<'a>(
         let reports = Policy::ALL.map(|policy| play(scenario, policy.rules()));
         reports.iter().any(|report| left(report, sizes) != (0, 0))
     };
-    let scenarios: Vec<_> = scenarios.into_iter().filter(leaks).enumerate().collect();
-    let total = scenarios.len();
-    let queue = Mutex::new(scenarios.into_iter());
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().ok().and_then(|mut queue| queue.next());
-                    let Some((at, scenario)) = next else { return };
-                    let courses = Policy::ALL
-                        .map(|policy| course(scenario, policy, cycles, sizes))
-                        .to_vec();
-                    let scenario = *scenario;
-                    if let Ok(mut results) = results.lock() {
-                        results.push((at, Loop { scenario, courses }));
-                        tell(results.len(), total);
-                    }
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, one)| one).collect()
+    let scenarios = scenarios.into_iter().filter(leaks).collect();
+    let repeat = |scenario: &Scenario| Loop {
+        scenario: *scenario,
+        courses: Policy::ALL
+            .map(|policy| course(scenario, policy, cycles, sizes))
+            .to_vec(),
+    };
+    two_at_a_time(scenarios, repeat, tell)
 }
 
 /// Of a loop, as text: who can bring its leak about, and when its unplug events come; with what the real crates took, where they were asked.

@@ -374,12 +374,28 @@ fn link_up(run: &mut Run<'_>, link: u8, to: Link) -> Outcome {
 }
 
 impl Step {
-    /// Whether it ends somebody: unplugs, drops, or gives away.
-    pub const fn ends_something(self) -> bool {
+    /// Whether it ends somebody: unplugs, drops, or gives away. With the first of them an unplug begins.
+    pub const fn ends_somebody(self) -> bool {
         matches!(
             self,
             Self::Unparent(_) | Self::Drop(_) | Self::Reparent { .. }
         )
+    }
+
+    /// Whether it takes anything away: somebody, or an edge. What comes before the first of them is the graph as it was built.
+    pub const fn takes_away(self) -> bool {
+        self.ends_somebody()
+            || matches!(
+                self,
+                Self::UnparentAsAsked(_)
+                    | Self::Detach { .. }
+                    | Self::Close(_)
+                    | Self::FreeNode(_)
+                    | Self::Unlisten(_)
+                    | Self::Unlink(_)
+                    | Self::Unmap(_)
+                    | Self::Complete(_)
+            )
     }
 
     /// Code in a hook that takes a region out of a container.

@@ -426,8 +426,7 @@ fn a_descriptor_leads_the_device_to_its_own_bar() {
 /// Who holds the blob of the virtio-gpu, its object and the device, after each step of an unmap.
 #[test]
 fn the_stages_of_an_unmap_are_those_of_the_device() {
-    let scenario = DEMONSTRATIONS.iter().find(|known| known.row == "C14");
-    let stages = product::album::stages(scenario.unwrap());
+    let stages = product::unmap::stages();
     let holders = |of: &str| -> Vec<Vec<&str>> {
         let of = format!("=> {of}");
         let all = stages.iter().map(|stage| {

@@ -1,12 +1,12 @@
 //! What the real crates did, as the page's plain data.
 
 use super::{Agreement, Cell, Real};
+use crate::abreast::two_at_a_time;
 use crate::exhibit::{self, Exhibit};
 use crate::product;
 use crate::scenario::Scenario;
 use crate::severity::Loop;
 use crate::table::Table;
-use std::sync::Mutex;
 
 /// Whether the graph of a scenario is shown after each step.
 fn is_staged(scenario: &Scenario) -> bool {
@@ -43,7 +43,7 @@ impl Cell {
         let report = product::play(scenario);
         let pictures = product::album::draw(scenario, &report);
         let stages = if is_staged(scenario) {
-            product::album::stages(scenario)
+            product::unmap::stages()
         } else {
             Vec::new()
         };
@@ -74,26 +74,12 @@ impl Real {
 
     /// Plays scenarios in a loop on the real crates, two at a time; `tell` hears how many are done of how many.
     pub fn repeat(&mut self, loops: &[Loop], cycles: u32, tell: impl Fn(usize, usize) + Sync) {
-        let queue = Mutex::new(loops.iter());
-        let results = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().ok().and_then(|mut queue| queue.next());
-                        let Some(Loop { scenario, .. }) = next else {
-                            return;
-                        };
-                        let course = product::severity::course(scenario, cycles);
-                        if let Ok(mut results) = results.lock() {
-                            results.push((scenario.row, course));
-                            tell(results.len(), loops.len());
-                        }
-                    }
-                });
-            }
-        });
-        self.courses = results.into_inner().unwrap_or_default();
+        let repeat = |scenario: Scenario| {
+            let course = product::severity::course(&scenario, cycles);
+            (scenario.row, course)
+        };
+        let scenarios = loops.iter().map(|one| one.scenario).collect();
+        self.courses = two_at_a_time(scenarios, repeat, tell);
     }
 
     /// Provokes leaks by devices that misbehave, and asks the ledger.

@@ -191,7 +191,7 @@ fn real(contents: &Contents<'_>, row: &str) -> String {
         let _ = writeln!(
             text,
             "<details class=\"fine drawn\"><summary>The crates’ own reference graph</summary><div class=\"pair\">\
-             <figure><figcaption>before anything ends</figcaption>{before}</figure>\
+             <figure><figcaption>before anything is taken away</figcaption>{before}</figure>\
              <figure><figcaption>at the end</figcaption>{after}</figure></div></details>"
         );
     }

@@ -1,10 +1,9 @@
 //! The product's own reference graphs, drawn as the model's are: who keeps whom by the ledger, with nothing of the model in it but the names.
 //!
-//! [`draw`] has a scenario before anything ends and at the end; [`stages`] has it after each step, with what the ledger says of whom.
+//! [`draw`] has a scenario before anything is taken away and at the end; a [`Snapshot`] is one after a step, with what the ledger says of whom.
 
 use super::Report;
 use super::stage::Stage;
-use super::world::{World, turns};
 use crate::picture::arrange;
 use crate::picture::graph::{Graph, Line, Node, What, Who};
 use crate::picture::svg;
@@ -32,7 +31,7 @@ pub struct Snapshot {
     pub said: Vec<String>,
 }
 
-/// The two pictures of a scenario that was played: before the first step that ends something, and at the end.
+/// The two pictures of a scenario that was played: before the first step that takes anything away, and at the end.
 ///
 /// ```
 /// use holdfast_lifetimes::{product, scenario::rows::ROWS};
@@ -73,34 +72,6 @@ pub fn draw(scenario: &Scenario, report: &Report) -> [String; 2] {
     pictures.try_into().unwrap_or_default()
 }
 
-/// A scenario after each step, from the last one before anything is ended or taken out of a container on; a step that changes nothing is left out. The
-/// scenario of a blob's unmap is shown on the virtio-gpu.
-pub fn stages(scenario: &Scenario) -> Vec<Snapshot> {
-    if scenario.row == super::unmap::ROW {
-        return super::unmap::stages(scenario);
-    }
-    let script = Script::of(scenario);
-    let mut world = World::new("stages");
-    world.cast(script.cast, &script.steps);
-    let is_end = |step: &Step| step.ends_something() || matches!(step, Step::Detach { .. });
-    let first = script.steps.iter().position(is_end).unwrap_or(0);
-    let mut seen = Vec::new();
-    for (at, step, rest) in turns(&script.steps) {
-        world.take(step, rest);
-        world.run_executor();
-        if at + 1 >= first {
-            seen.push((step.show(&script.cast), look(&world)));
-        }
-    }
-    for _ in 0..2 {
-        world.grace();
-    }
-    seen.push(("grace periods, until nothing happens".into(), look(&world)));
-    let players = players(&world.stage);
-    world.end();
-    snapshots(scenario.row, &script, &players, seen)
-}
-
 /// The pictures of what was seen after each step, and the same in words.
 pub(super) fn snapshots(
     row: &str,
@@ -131,11 +102,6 @@ pub(super) fn snapshots(
         last = Some(now);
     }
     snapshots
-}
-
-fn look(world: &World) -> (qom::Graph, Vec<String>) {
-    let machine = &world.machine;
-    (machine.reference_graph(), super::explain(machine))
 }
 
 /// Who plays which part, those who are finalized too.

@@ -107,7 +107,7 @@ pub fn course(scenario: &Scenario, n: u32) -> Course {
     }
 }
 
-/// The first step of a cycle that ended something.
+/// The first step of a cycle that ended somebody.
 #[derive(Clone, Copy)]
 struct Began {
     at: Instant,
@@ -124,13 +124,13 @@ impl Began {
     }
 }
 
-/// Plays it once; of each of its cycles, when something was ended first.
+/// Plays it once; of each of its cycles, when somebody was ended first.
 fn play(world: &mut World, steps: &[Step], stretches: &[Stretch]) -> Vec<Option<Began>> {
     let mut began = vec![None; stretches.len()];
     for (number, step, rest) in turns(steps) {
         let at = Instant::now();
         world.take(step, rest);
-        if step.ends_something() {
+        if step.ends_somebody() {
             let returned = at.elapsed();
             let mut cycles = began.iter_mut().zip(stretches);
             if let Some((first, _)) = cycles.find(|(_, known)| known.steps.contains(&number)) {

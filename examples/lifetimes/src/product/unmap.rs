@@ -10,6 +10,7 @@ use super::board::Board;
 use super::reader::Reader;
 use super::stage::{Actor, Happened, Stage, Wrong};
 use super::{PATIENCE, Report, add_moment, explain};
+use crate::scenario::demonstrations::DEMONSTRATIONS;
 use crate::scenario::{Scenario, Script};
 use crate::state::{Id, State};
 use crate::timeline::Moment;
@@ -41,9 +42,20 @@ pub(super) fn play(scenario: &Scenario) -> Report {
     Play::new(scenario).run().0
 }
 
-/// The scenario after each step, from the mapped blob on.
-pub(super) fn stages(scenario: &Scenario) -> Vec<Snapshot> {
-    let (report, play) = Play::new(scenario).run();
+/// The graph and the ledger's word after each step, from the mapped blob on.
+///
+/// ```
+/// let stages = holdfast_lifetimes::product::unmap::stages();
+/// let sent = stages.iter().find(|stage| stage.step == "RESOURCE_UNMAP_BLOB is sent").unwrap();
+/// assert!(sent.said[0].contains("I/O of /machine/E"), "{:?}", sent.said);
+/// ```
+///
+/// # Panics
+///
+/// Where the machine refuses what it cannot refuse, or the unmap does not end.
+pub fn stages() -> Vec<Snapshot> {
+    let scenario = DEMONSTRATIONS.iter().find(|known| known.row == ROW);
+    let (report, play) = Play::new(scenario.expect("it is one of them")).run();
     album::snapshots(ROW, &play.script, &report.players, play.seen)
 }
 

@@ -1,13 +1,10 @@
 //! Searches under several policies, two at a time.
 
 use super::{Breadth, Found, Search, Size};
+use crate::abreast::two_at_a_time;
 use crate::policy::Policy;
 use crate::state::Release;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
-
-/// Two searches at a time.
-const THREADS: usize = 2;
 
 /// What a search under a policy came to.
 #[derive(Clone, Debug)]
@@ -56,25 +53,11 @@ pub fn search_all(
     }
     // The longest first, so that two threads end at about the same time.
     queue.sort_by_key(|(_, size)| std::cmp::Reverse(size.steps));
-    let total = queue.len();
-    let queue = Mutex::new(queue.into_iter());
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().ok().and_then(|mut queue| queue.next());
-                    let Some((policy, size)) = next else { return };
-                    let searched = search(policy, size, most, &tell);
-                    if let Ok(mut results) = results.lock() {
-                        results.push(searched);
-                        tell(News::Done(results.len(), total));
-                    }
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_default();
+    let mut results = two_at_a_time(
+        queue,
+        |(policy, size)| search(policy, size, most, &tell),
+        |done, of| tell(News::Done(done, of)),
+    );
     results.sort_by_key(|searched| (searched.size.habit == Release::Unrealize, searched.policy));
     results
 }

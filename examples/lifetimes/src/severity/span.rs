@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::step::{Outcome, Step};
 use std::fmt;
 
-/// From the first step that ends something to the last finalizer of those who should be gone.
+/// From the first step that ends somebody to the last finalizer of those who should be gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Steps of the scenario that were taken after the first, grace periods left out.
@@ -130,7 +130,7 @@ pub fn in_words(cycles: &[Cycle]) -> String {
 /// Measures a cycle.
 struct Clock {
     stretch: Stretch,
-    /// None before its first step that ends something.
+    /// None before its first step that ends somebody.
     now: Option<Span>,
     last: Span,
     events: Vec<u32>,
@@ -150,7 +150,7 @@ impl Clock {
         match &mut self.now {
             Some(now) if step == Step::Grace => now.graces += u32::from(outcome == Outcome::Done),
             Some(now) => now.steps += u32::from(step != Step::Collect),
-            None if self.stretch.steps.contains(&at) && step.ends_something() => {
+            None if self.stretch.steps.contains(&at) && step.ends_somebody() => {
                 self.now = Some(Span::default());
             }
             None => {}
