@@ -39,20 +39,28 @@ pub(crate) fn two_at_a_time<T: Send, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::two_at_a_time;
-    use std::sync::{Barrier, Mutex};
+    use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
 
     #[test]
     fn two_are_at_work_and_the_results_are_in_order() {
-        // Each waits for another one: alone nobody would end.
-        let both = Barrier::new(2);
+        // How many are at work, and the most that there have been.
+        let (count, changed) = (Mutex::new((0_u32, 0_u32)), Condvar::new());
         let told = Mutex::new(Vec::new());
         let work = |number: u32| {
-            both.wait();
+            let mut now = count.lock().unwrap();
+            now.0 += 1;
+            now.1 = now.1.max(now.0);
+            changed.notify_all();
+            let alone = |now: &mut (u32, u32)| now.1 < 2;
+            let waited = changed.wait_timeout_while(now, Duration::from_secs(5), alone);
+            waited.unwrap().0.0 -= 1;
             number * number
         };
         let tell = |done, of| told.lock().unwrap().push((done, of));
         let results = two_at_a_time((0..6).collect(), work, tell);
         assert_eq!(results, [0, 1, 4, 9, 16, 25]);
+        assert_eq!(*count.lock().unwrap(), (0, 2));
         let told = told.into_inner().unwrap();
         assert_eq!(told, [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]);
         let nothing = two_at_a_time(Vec::new(), work, |_, _| panic!("there is nothing"));
