@@ -310,9 +310,16 @@ pub(super) fn shown(cell: &Cell) -> String {
     let lines: Vec<_> = lines.map(|line| escape(line.trim_start())).collect();
     format!(
         "<details class=\"shown\" open=\"open\"><summary>{}</summary><pre>{}</pre></details>\n",
-        escape(head),
+        escape(&as_heading(head)),
         lines.join("\n")
     )
+}
+
+/// A line that introduces others, as their heading.
+pub(super) fn as_heading(line: &str) -> String {
+    let line = line.trim_end_matches(':');
+    let (first, rest) = line.split_at(line.chars().next().map_or(0, char::len_utf8));
+    first.to_uppercase() + rest
 }
 
 /// The real graph after each step.
@@ -321,8 +328,8 @@ fn stages(cell: &Cell) -> String {
         return String::new();
     }
     let mut text = format!(
-        "<details class=\"stages\" open=\"open\"><summary>At each stage, {}</summary><div class=\"pair\">",
-        escape(STAGES)
+        "<details class=\"stages\" open=\"open\"><summary>{}</summary><div class=\"pair\">",
+        escape(&as_heading(STAGES))
     );
     for (number, stage) in cell.stages.iter().enumerate() {
         let _ = write!(

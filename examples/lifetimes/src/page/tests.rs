@@ -388,11 +388,10 @@ fn what_a_scenario_shows_in_lines_is_on_the_page() {
         let cell = real.cell(row).unwrap();
         let on_page = super::scenarios::shown(cell);
         assert!(on_page.contains(part), "{row}: {on_page}");
-        let all = cell
-            .shown
-            .text
-            .lines()
-            .all(|line| on_page.contains(&escape(line.trim())));
+        let mut lines = cell.shown.text.lines();
+        let head = super::scenarios::as_heading(lines.next().unwrap());
+        assert!(on_page.contains(&format!("<summary>{}</summary>", escape(&head))));
+        let all = lines.all(|line| on_page.contains(&escape(line.trim())));
         assert!(all, "{row}: {on_page}");
     }
     let with = page(true);

@@ -10,7 +10,7 @@ use crate::picture::svg;
 use crate::scenario::{Scenario, Script};
 use crate::state::{Id, Kind, State};
 use crate::step::Step;
-use qom::{GraphNode, NodeKind, ObjectId};
+use qom::{GraphEdge, GraphNode, NodeKind, ObjectId};
 
 /// A step, and the machine's graph after it with what the ledger says of those who are on their way out.
 pub(super) type Seen = (String, (qom::Graph, Vec<String>));
@@ -138,7 +138,12 @@ impl View<'_> {
             let me = self.who(graph, at, others);
             who.push(me);
             if drawn.node(me).is_none() {
-                let node = self.node(me, node);
+                let mut node = self.node(me, node);
+                let contains = |edge: &GraphEdge| edge.from == at && edge.reason.0 == "subregion";
+                // A region that plays no part: what contains none is a window.
+                if node.what == What::Alias && graph.edges.iter().any(contains) {
+                    node.what = What::Container;
+                }
                 drawn.nodes.push(node);
             }
         }

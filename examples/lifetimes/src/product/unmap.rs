@@ -18,7 +18,7 @@ use hw_virtio_gpu::wire::{Command, Response};
 use memory::Intent;
 use qdev::DeviceOps;
 use qom::layer::{Target, create_with};
-use qom::{Graph, Machine, MachineEvent, ObjectOps, Ref};
+use qom::{Graph, Machine, MachineEvent, NodeKind, ObjectOps, Ref};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -223,7 +223,7 @@ fn quiesce(machine: &Machine) {
     machine.quiesce(PATIENCE).expect("nobody reads");
 }
 
-/// Of a machine’s graph what counts on those who play a part.
+/// Of a machine’s graph the machine, and what counts on those who play a part.
 fn of_players(graph: &Graph, players: &Players) -> Graph {
     let nodes: Vec<usize> = players
         .iter()
@@ -237,6 +237,11 @@ fn of_players(graph: &Graph, players: &Players) -> Graph {
             part.nodes.len() - 1
         })
     };
+    for (at, node) in graph.nodes.iter().enumerate() {
+        if matches!(node.kind, NodeKind::Root(_)) {
+            place(at, &mut part);
+        }
+    }
     for edge in &graph.edges {
         if nodes.contains(&edge.to) {
             let (from, to) = (place(edge.from, &mut part), place(edge.to, &mut part));
