@@ -388,13 +388,17 @@ fn an_unmap_through_the_ring_waits_for_the_reader_and_nobody_else_does() {
     assert!(meanwhile.stayed.as_millis() >= 20, "{meanwhile:?}");
 }
 
-/// Far more than the bounds, for the sake of busy machines; the middle one of a few.
+/// Not late by three times the bound in a calm machine, where nothing is optimized; by far more in a busy one. The middle one of a few.
 #[test]
 fn an_answer_is_not_late_by_ten_times_its_bound() {
     let measured = product::latency::measure(5);
     for (stays, answers) in measured.bounded() {
         for (answer, bound) in answers {
-            let latest = bound * 10 + Duration::from_millis(20);
+            let latest = if answer.is_judged {
+                bound * 3
+            } else {
+                bound * 10 + Duration::from_millis(20)
+            };
             assert!(answer.beyond < latest, "{stays:?}: {measured:?}");
         }
     }

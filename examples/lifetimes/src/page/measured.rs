@@ -2,7 +2,7 @@
 
 use super::{Real, escape};
 use crate::exhibit::{self, Exhibit};
-use crate::product::latency::{MET, Measured, RESTS};
+use crate::product::latency::{MET, Measured, RESTS, WAKES};
 use std::fmt::Write as _;
 
 /// What belongs into the article of a scenario.
@@ -65,15 +65,16 @@ fn unmaps(measured: &Measured) -> String {
          and the time ends when no view holds the region any more. Views may rest for {} µs then: half a millisecond with whoever retires the next ones, and the \
          pace of grace periods (<code>DomainConfig::pace</code>).</p>\
          <p>The bound is on the time after the reader has left, and from the command on where there is none. It is the sum of the crates’ own sleeps, and of {} µs for each of the two to four threads that are woken \
-         one after the other: so late was a woken thread of this machine before these unmaps or after them. All figures are the middle ones of many. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, \
-         50 µs to 20 ms; where nobody stays, it may meet somebody’s short section, and is done within {} µs. What is above its bound is marked: it was the scheduler, or is a mistake. \
+         one after the other. It is fixed; held against it are unmaps right before and right after which a woken thread was no later than that, and during which none waited for a core. Others are taken again, and where too few are so calm nothing is judged, \
+         which stands beside the figure. All figures are the middle ones of many. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, \
+         50 µs to 20 ms; where nobody stays, it may meet somebody’s short section, and is done within {} µs. What is above its bound is marked: it is a mistake, or a scheduler that was at rest before and after, but not meanwhile. \
          No bound is on the reader: who waits for him gets a typed error with his name after the time \
          that he gave, and what is retired meanwhile is bounded (<code>retired_bytes_limit</code>).</p>\
          <table class=\"blocks numbers thirds\"><thead><tr><th scope=\"col\">the reader stays</th><th scope=\"col\">in a hurry, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th><th scope=\"col\">without, µs</th>\
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th></tr></thead><tbody>\n",
         RESTS.as_micros(),
-        measured.waking.as_micros(),
+        WAKES.as_micros(),
         MET.as_micros()
     );
     for (stays, answers) in measured.bounded() {
@@ -83,10 +84,10 @@ fn unmaps(measured: &Measured) -> String {
         };
         let _ = write!(text, "<tr><th scope=\"row\">{stays}</th>");
         for (of, (answer, bound)) in ["in a hurry, µs", "without, µs"].into_iter().zip(answers) {
-            let above = if answer.beyond > bound {
-                " <b class=\"word fault\">above</b>"
-            } else {
-                ""
+            let above = match answer.remark(bound) {
+                remark if remark.is_empty() => remark,
+                _ if answer.is_above(bound) => " <b class=\"word fault\">above</b>".into(),
+                remark => format!(" <small>{remark}</small>"),
             };
             let _ = write!(
                 text,

@@ -22,6 +22,9 @@ fn answer(after: u64, beyond: u64) -> Answer {
         after: Duration::from_micros(after),
         beyond: Duration::from_micros(beyond),
         early: 0,
+        calm: 15,
+        tries: 15,
+        is_judged: true,
     }
 }
 
@@ -123,6 +126,15 @@ fn real(table: &Table) -> Real {
                     stays: Duration::from_millis(1),
                     hurried: answer(1011, 11),
                     unhurried: answer(1555, 555),
+                },
+                Unmap {
+                    stays: Duration::from_millis(5),
+                    hurried: Answer {
+                        calm: 2,
+                        is_judged: false,
+                        ..answer(99_000, 94_000)
+                    },
+                    unhurried: answer(6555, 1555),
                 },
             ],
             waking: Duration::from_micros(100),
@@ -358,6 +370,8 @@ fn what_the_crates_said_is_escaped_and_shown() {
         with.contains(">400</td>") && with.contains(">1022</td>") && with.contains(">1120</td>")
     );
     assert_eq!(with.matches(">above</b>").count(), 1);
+    // What is late in a busy machine is nobody's mistake, as far as can be told.
+    assert!(with.contains(">94000 <small>not judged: calm in 2 of 15</small></td>"));
     assert!(with.contains("0 of these were answered") && with.contains("read its bytes 123 times"));
     // Each of its rows leads to the explanation, and it to each of them.
     assert_eq!(with.matches("href=\"#why-0\"").count(), 2);

@@ -10,17 +10,21 @@
 //!
 //! In both a reader that stays is looked after in ever longer sleeps ([`asleep`]). [`meanwhile`] shows who goes on while one stays.
 //!
-//! Reading order: `reader`, `bound`, `meanwhile`; the machine and its driver are `board`, beside this.
+//! Each figure stands beside a bound that is fixed, and is the middle one of unmaps about which the machine was calm (`calm`).
+//!
+//! Reading order: `reader`, `bound`, `calm`, `meanwhile`; the machine and its driver are `board`, beside this.
 
 mod bound;
+mod calm;
 mod meanwhile;
 mod reader;
 
-pub use bound::{MET, RESTS, asleep};
+pub use bound::{MET, RESTS, WAKES, asleep};
 pub use meanwhile::{Meanwhile, meanwhile};
 
 use super::PATIENCE;
 use super::board::Board;
+use calm::{Probe, Try};
 use hw_virtio_gpu::wire::{Command, Response};
 use memory::RegionApi;
 use qom::Machine;
@@ -45,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub struct Measured {
     /// An unmap for each stay of a reader.
     pub unmaps: Vec<Unmap>,
-    /// How late a thread of this machine was that was woken, or whose sleep was over, before the unmaps or after them: the middle one of all.
+    /// How late a thread of this machine was that was woken, or whose sleep was over, before the unmaps or after them.
     pub waking: Duration,
     /// What went on while a reader stayed.
     pub meanwhile: Meanwhile,
@@ -62,7 +66,7 @@ pub struct Unmap {
     pub unhurried: Answer,
 }
 
-/// When the answer came: the middle one of all.
+/// When the answer came: the middle one of those about which the machine was calm; of all, where too few were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// From the command on.
@@ -71,6 +75,28 @@ pub struct Answer {
     pub beyond: Duration,
     /// How many came while the reader still was there, or before the mapping had ended. Not one may.
     pub early: usize,
+    /// About how many of them the machine was calm.
+    pub calm: usize,
+    /// How many there were.
+    pub tries: usize,
+    /// Enough were calm for a figure that can be held against a bound.
+    pub is_judged: bool,
+}
+
+impl Answer {
+    /// Whether it came later than it may, in a calm machine.
+    pub fn is_above(&self, bound: Duration) -> bool {
+        self.is_judged && self.beyond > bound
+    }
+
+    /// What is to be said beside the bound: that it is above, or that nobody can tell; else nothing.
+    pub fn remark(&self, bound: Duration) -> String {
+        match (self.is_judged, self.is_above(bound)) {
+            (true, false) => String::new(),
+            (true, true) => "ABOVE".into(),
+            (false, _) => format!("not judged: calm in {} of {}", self.calm, self.tries),
+        }
+    }
 }
 
 impl Measured {
@@ -80,8 +106,8 @@ impl Measured {
         self.unmaps.iter().map(|unmap| {
             let stays = unmap.stays;
             let bounds = [
-                (unmap.hurried, bound::hurried(stays, self.waking)),
-                (unmap.unhurried, bound::unhurried(stays, self.waking)),
+                (unmap.hurried, bound::hurried(stays)),
+                (unmap.unhurried, bound::unhurried(stays)),
             ];
             (stays, bounds)
         })
@@ -114,15 +140,16 @@ impl Measured {
 pub fn measure(times: usize) -> Measured {
     let mut board = Board::new(silent());
     let meanwhile = meanwhile::on(&mut board);
-    let waking = bound::waking();
+    let probe = Probe::new();
+    let waking = probe.look();
     let unmaps = STAYS.map(|stays| Unmap {
         stays,
-        hurried: middle(times, || answer(&mut board, stays, by_command)),
-        unhurried: middle(times, || answer(&mut board, stays, by_hand)),
+        hurried: calm::measure(&probe, times, || answer(&mut board, stays, by_command)),
+        unhurried: calm::measure(&probe, times, || answer(&mut board, stays, by_hand)),
     });
     let measured = Measured {
         unmaps: unmaps.to_vec(),
-        waking: waking.max(bound::waking()),
+        waking: waking.max(probe.look()),
         meanwhile,
     };
     board.close();
@@ -132,18 +159,6 @@ pub fn measure(times: usize) -> Measured {
 /// A machine that keeps no record of its references, as that takes time.
 fn silent() -> Machine {
     Machine::builder("unmaps").recording(false).build()
-}
-
-fn middle(times: usize, mut once: impl FnMut() -> Answer) -> Answer {
-    let all: Vec<Answer> = (0..times.max(1)).map(|_| once()).collect();
-    let middle = |part: fn(&Answer) -> Duration| {
-        super::middle(all.iter().map(part).collect()).unwrap_or_default()
-    };
-    Answer {
-        after: middle(|answer| answer.after),
-        beyond: middle(|answer| answer.beyond),
-        early: all.iter().map(|answer| answer.early).sum(),
-    }
 }
 
 /// When an unmap ended.
@@ -159,25 +174,31 @@ fn answer(
     board: &mut Board,
     stays: Duration,
     unmap: fn(&mut Board, u32, &dyn Fn(Instant)) -> Ended,
-) -> Answer {
+) -> Try {
     let (resource, word) = board.map();
     std::thread::sleep(PAUSE);
     let reader = (!stays.is_zero()).then(|| Reader::enter(&board.memory, Board::place(), word));
     let begin = std::cell::Cell::new(Instant::now());
+    let queued = calm::queued();
     let ended = unmap(board, resource, &|at| {
         begin.set(at);
         if let Some(reader) = &reader {
             reader.leave_at(at + stays);
         }
     });
+    let queued = calm::queued()
+        .zip(queued)
+        .map(|(now, then)| now.saturating_sub(then));
     let begin = begin.get();
     let left = reader.map_or(begin, Reader::left);
     let gone = board.ask(Command::ResourceUnref { resource }).response;
     assert_eq!(gone, Response::Ok, "no mapping is left");
-    Answer {
+    Try {
         after: ended.answered - begin,
         beyond: ended.answered.saturating_duration_since(left),
-        early: usize::from(ended.answered < left || ended.free.is_none_or(|free| free < left)),
+        is_early: ended.answered < left || ended.free.is_none_or(|free| free < left),
+        queued: queued.unwrap_or_default(),
+        waking: Duration::ZERO,
     }
 }
 
@@ -224,8 +245,9 @@ pub fn text(measured: &Measured) -> String {
     let mut text = format!(
         "the answer to an unmap with a reader in its section. In a hurry: VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB through the ring of a virtio-gpu, to the interrupt for its fenced reply.\n\
          Without: no command does that; the blob's region is taken out by hand, and it ends when no view holds it, which may rest for {} µs.\n\
-         All figures are the middle ones. A woken thread is {} µs late on this machine now; the bounds have that for each thread that is woken:\n",
+         All figures are the middle ones of unmaps before and after which a woken thread was no more than {} µs late, and during which none waited for a core; the bounds are fixed, and have those for each thread that is woken. Now it is {} µs:\n",
         RESTS.as_micros(),
+        WAKES.as_micros(),
         measured.waking.as_micros()
     );
     for (stays, answers) in measured.bounded() {
@@ -243,7 +265,10 @@ pub fn text(measured: &Measured) -> String {
                 answer.after.as_micros(),
                 answer.beyond.as_micros(),
                 bound.as_micros(),
-                if answer.beyond > bound { " ABOVE" } else { "" }
+                match answer.remark(bound) {
+                    remark if remark.is_empty() => remark,
+                    remark => format!(" {remark}"),
+                }
             );
         }
         text.pop();
