@@ -7,8 +7,8 @@ use crate::attrs::Attrs;
 use crate::leaf::{Calls, Leaf, Place};
 use crate::region::RegionKind;
 use crate::view::View;
-pub(crate) use callback::loaded;
-use callback::{call_read, call_read_at_once, call_write, call_write_at_once};
+pub(crate) use callback::{admit_at_once, loaded};
+use callback::{call_read, call_write};
 use std::sync::atomic::Ordering;
 
 /// A number that one access can carry: `u8`, `u16`, `u32`, `u64`.
@@ -83,7 +83,7 @@ pub(crate) fn load_at_once<T: Scalar>(view: &View, addr: u64, order: Endian) -> 
         return AtOnce::Other;
     }
     match leaf.calls_for_read(offset) {
-        Some((calls, offset)) => AtOnce::Calls(Place { leaf, calls }, offset),
+        Some((at, offset)) => AtOnce::Calls(at, offset),
         None => AtOnce::Other,
     }
 }
@@ -104,40 +104,17 @@ pub(crate) fn load<T: Scalar>(
     {
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
-    if let Some((calls, offset)) = leaf.calls_for_read(offset) {
-        return loaded(load_by_call::<T>(
-            Place { leaf, calls },
-            offset,
-            order,
-            attrs,
-        ));
+    if let Some((at, offset)) = leaf.calls_for_read(offset) {
+        return loaded(call_read(at, offset, T::SIZE, order, attrs));
     }
     load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
 }
 
-/// A load by callback in the target's byte order. Apart, so that loads of memory stay short; and what it gives is what is called gives, so that
-/// it has nothing left to do where that is called instead.
+/// A load by callback in the target's byte order that is not admitted at once. Apart, so that the usual way stays short; and what it gives is what
+/// is called gives, so that nothing is left to do where that is called instead.
 #[inline(never)]
-pub(crate) fn load_by_usual_call<T: Scalar>(
-    at: Place<'_>,
-    offset: u64,
-    attrs: Attrs,
-) -> (u64, MemTx) {
-    match call_read_at_once(at, offset, T::SIZE, attrs) {
-        Some(read) => read,
-        None => load_by_call::<T>(at, offset, Endian::Native, attrs),
-    }
-}
-
-/// See [`load_by_usual_call`].
-#[inline(never)]
-fn load_by_call<T: Scalar>(
-    at: Place<'_>,
-    offset: u64,
-    order: Endian,
-    attrs: Attrs,
-) -> (u64, MemTx) {
-    call_read(at, offset, T::SIZE, order, attrs)
+pub(crate) fn load_by_call(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
+    call_read(at, offset, size, Endian::Native, attrs)
 }
 
 /// A load that no single range serves: pieces, holes, ends of backings.
@@ -188,7 +165,7 @@ pub(crate) fn store_at_once<T: Scalar>(view: &View, addr: u64, value: T) -> Stor
         return StoreAtOnce::Other;
     }
     match leaf.calls_for_write(offset) {
-        Some((calls, offset)) => StoreAtOnce::Calls(Place { leaf, calls }, offset),
+        Some((at, offset)) => StoreAtOnce::Calls(at, offset),
         None => StoreAtOnce::Other,
     }
 }
@@ -209,38 +186,23 @@ pub(crate) fn store<T: Scalar>(
             if bytes.store(offset, T::SIZE, raw, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
-        } else if let Some((calls, offset)) = leaf.calls_for_write(offset) {
-            return store_by_call::<T>(Place { leaf, calls }, offset, value, order, attrs).ok();
+        } else if let Some((at, offset)) = leaf.calls_for_write(offset) {
+            return call_write(at, offset, T::SIZE, value, order, attrs).ok();
         }
     }
     store_slowly(view, addr, T::SIZE, value, order, attrs)
 }
 
-/// See [`load_by_usual_call`].
+/// See [`load_by_call`].
 #[inline(never)]
-pub(crate) fn store_by_usual_call<T: Scalar>(
+pub(crate) fn store_by_call(
     at: Place<'_>,
     offset: u64,
-    value: T,
+    size: u8,
     attrs: Attrs,
-) -> MemTx {
-    let value = value.to_u64();
-    match call_write_at_once(at, offset, T::SIZE, value, attrs) {
-        Some(result) => result,
-        None => store_by_call::<T>(at, offset, value, Endian::Native, attrs),
-    }
-}
-
-/// See [`load_by_usual_call`].
-#[inline(never)]
-fn store_by_call<T: Scalar>(
-    at: Place<'_>,
-    offset: u64,
     value: u64,
-    order: Endian,
-    attrs: Attrs,
 ) -> MemTx {
-    call_write(at, offset, T::SIZE, value, order, attrs)
+    call_write(at, offset, size, value, Endian::Native, attrs)
 }
 
 #[cold]
@@ -358,10 +320,9 @@ pub(crate) fn read(view: &View, addr: u64, buf: &mut [u8], attrs: Attrs) -> MemT
             return Step { len: n, result };
         }
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-        if let Some((calls, offset)) = leaf.calls_for_read(offset) {
-            let size = chunk(calls, offset, most.min(left));
-            let (value, result) =
-                call_read(Place { leaf, calls }, offset, size, Endian::Little, attrs);
+        if let Some((at, offset)) = leaf.calls_for_read(offset) {
+            let size = chunk(at.calls(), offset, most.min(left));
+            let (value, result) = call_read(at, offset, size, Endian::Little, attrs);
             let n = usize::from(size);
             part(buf, done, u64::from(size)).copy_from_slice(&value.to_le_bytes()[..n]);
             Step {
@@ -393,12 +354,12 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             return Step { len: n, result };
         }
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-        if let Some((calls, offset)) = leaf.calls_for_write(offset) {
-            let size = chunk(calls, offset, most.min(left));
+        if let Some((at, offset)) = leaf.calls_for_write(offset) {
+            let size = chunk(at.calls(), offset, most.min(left));
             let mut value = [0; 8];
             value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));
             let result = call_write(
-                Place { leaf, calls },
+                at,
                 offset,
                 size,
                 u64::from_le_bytes(value),

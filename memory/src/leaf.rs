@@ -8,10 +8,12 @@
 // not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
 // ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
 
-use crate::access::{AccessRules, ByteOrder};
+use crate::access::{AccessRules, ByteOrder, MemTx};
+use crate::attrs::Attrs;
 use crate::flat::{FlatRange, RangeValue};
 use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
+use crate::reentrancy::Here;
 use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
 use qom::Object;
 use qom::layer::{Hold, Holder, Pointer, Reason, Typed};
@@ -114,11 +116,39 @@ impl Calls {
     }
 }
 
-/// Where an access has found callbacks: the range, and what is called there.
+/// Where an access has found callbacks: one word, as what is called has many arguments already.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    pub(crate) leaf: &'a Leaf,
-    pub(crate) calls: &'a Calls,
+    /// INVARIANT: it has calls.
+    inner: &'a LeafInner,
+}
+
+impl<'a> Place<'a> {
+    /// What is called there.
+    #[inline]
+    pub(crate) fn calls(self) -> &'a Calls {
+        let calls = self.inner.calls.as_ref();
+        calls.expect("a place is made where there are calls")
+    }
+
+    /// The region's, for messages.
+    pub(crate) fn core(self) -> &'a RegionCore {
+        &self.inner.core
+    }
+
+    /// A read in the target's byte order by what is called there, at `offset` in the region.
+    #[inline]
+    pub(crate) fn load(self, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
+        let ops = &self.calls().ops;
+        ops.load(Here::find(), self, offset, size, attrs)
+    }
+
+    /// A write of that kind.
+    #[inline]
+    pub(crate) fn store(self, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
+        let ops = &self.calls().ops;
+        ops.store(Here::find(), self, offset, size, attrs, value)
+    }
 }
 
 impl Leaf {
@@ -178,22 +208,21 @@ impl Leaf {
         Some(Part::new(hold, host, self.inner.range.offset.0))
     }
 
-    /// What a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
+    /// Where a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
     #[inline]
-    pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(&Calls, u64)> {
-        let calls = self
-            .inner
-            .calls
-            .as_ref()
-            .filter(|calls| calls.flags & READS != 0)?;
-        Some((calls, calls.offset + offset))
+    pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(Place<'_>, u64)> {
+        let inner = &*self.inner;
+        let calls = inner.calls.as_ref();
+        let calls = calls.filter(|calls| calls.flags & READS != 0)?;
+        Some((Place { inner }, calls.offset + offset))
     }
 
     /// The same for a write.
     #[inline]
-    pub(crate) fn calls_for_write(&self, offset: u64) -> Option<(&Calls, u64)> {
-        let calls = self.inner.calls.as_ref()?;
-        Some((calls, calls.offset + offset))
+    pub(crate) fn calls_for_write(&self, offset: u64) -> Option<(Place<'_>, u64)> {
+        let inner = &*self.inner;
+        let calls = inner.calls.as_ref()?;
+        Some((Place { inner }, calls.offset + offset))
     }
 
     #[inline]

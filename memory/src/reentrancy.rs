@@ -4,6 +4,12 @@
 //! enters its own name with [`enter`].
 //!
 //! Source: QEMU's `MemReentrancyGuard`, whose flag is per device (and so refuses a second thread too).
+#![expect(
+    unsafe_code,
+    reason = "a thread's own cells, which an access finds before it knows whether it needs them"
+)]
+// Soundness: the one unsafe step is `Here::get`, which looks at the thread's cells where `Here::find` found them. They are in a thread-local
+// without a destructor, so they are there from the thread's first look to its end; and a `Here` stays with its thread, as it holds a pointer.
 
 use qom::{Object, ObjectId};
 use std::cell::Cell;
@@ -46,6 +52,30 @@ thread_local! {
     };
 }
 
+/// Where this thread's are. Apart from what looks at them, so that a loop finds them once.
+#[derive(Clone, Copy)]
+pub(crate) struct Here {
+    /// Not of another thread: a pointer is not `Send`.
+    calling: *const Calling,
+}
+
+impl Here {
+    #[expect(
+        clippy::inline_always,
+        reason = "it is an address, of which a loop around it makes nothing"
+    )]
+    #[inline(always)]
+    pub(crate) fn find() -> Self {
+        CALLING.with(|calling| Self { calling })
+    }
+
+    #[inline]
+    fn get(&self) -> &Calling {
+        // SAFETY: see the head of the file.
+        unsafe { &*self.calling }
+    }
+}
+
 /// Whether this thread is inside a callback of `owner`.
 #[inline]
 pub fn is_inside(owner: &Object) -> bool {
@@ -75,29 +105,26 @@ pub fn enter(owner: &Object) -> Option<Inside> {
     reason = "it is a few instructions of the quickest way to a callback"
 )]
 #[inline(always)]
-pub(crate) fn enter_first(owner: &Object) -> Option<First> {
-    CALLING.with(|c| {
-        if c.running.get() != 0 {
-            return None;
-        }
-        c.owners[0].set(owner.id());
-        c.running.set(1);
-        Some(First {
-            _not_send: std::marker::PhantomData,
-        })
-    })
+pub(crate) fn enter_first(here: Here, owner: &Object) -> Option<First> {
+    let calling = here.get();
+    if calling.running.get() != 0 {
+        return None;
+    }
+    calling.owners[0].set(owner.id());
+    calling.running.set(1);
+    Some(First { here })
 }
 
 /// A stay in an owner's code, by a thread that was in nobody's before.
 #[must_use]
 pub(crate) struct First {
-    _not_send: std::marker::PhantomData<*const ()>,
+    here: Here,
 }
 
 impl Drop for First {
     #[inline]
     fn drop(&mut self) {
-        CALLING.with(|c| c.running.set(0));
+        self.here.get().running.set(0);
     }
 }
 
@@ -138,7 +165,7 @@ impl Drop for Inside {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{enter, enter_first, is_inside, listen};
+    use super::{Here, enter, enter_first, is_inside, listen};
     use qom::{Container, Machine};
 
     #[test]
@@ -146,7 +173,7 @@ mod tests {
         let machine = Machine::new("first");
         let [one, other] = [(); 2].map(|()| machine.create::<Container>().unwrap());
         let [one, other] = [one.object(), other.object()];
-        let is_first = || enter_first(one).is_some();
+        let is_first = || enter_first(Here::find(), one).is_some();
         assert!(is_first());
         for _ in 0..3 {
             let outer = enter(other).unwrap();
@@ -166,7 +193,7 @@ mod tests {
             drop(outer);
             assert!(is_first());
         }
-        let first = enter_first(one).unwrap();
+        let first = enter_first(Here::find(), one).unwrap();
         assert!(is_inside(one) && enter(one).is_none() && enter(other).is_some());
         drop(first);
         assert!(!is_inside(one));

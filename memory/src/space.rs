@@ -251,7 +251,7 @@ impl AddressSpace {
         match dispatch::load_at_once(&shown.view, addr.0, Endian::Native) {
             AtOnce::Value(value) => glance.end(Ok(value)),
             AtOnce::Calls(at, offset) => {
-                let loaded = dispatch::loaded(dispatch::load_by_usual_call::<T>(at, offset, attrs));
+                let loaded = dispatch::loaded(at.load(offset, T::SIZE, attrs));
                 glance.end(loaded)
             }
             AtOnce::Other => glance.end(self).load_otherwise(addr, attrs),
@@ -279,7 +279,7 @@ impl AddressSpace {
         match dispatch::store_at_once(&shown.view, addr.0, value) {
             StoreAtOnce::Done => glance.end(Ok(())),
             StoreAtOnce::Calls(at, offset) => {
-                let stored = dispatch::store_by_usual_call(at, offset, value, attrs);
+                let stored = at.store(offset, T::SIZE, attrs, value.to_u64());
                 glance.end(stored.ok())
             }
             StoreAtOnce::Other => glance.end(self).store_otherwise(addr, value, attrs),

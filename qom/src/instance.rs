@@ -58,6 +58,7 @@ pub(crate) fn level_of<T: ObjectImpl>(instance: &dyn Instance) -> Option<&T> {
 pub struct Typed {
     object: Arc<Object>,
     part: *const (),
+    /// INVARIANT: of a type `T` only if `part` is the object's `T`; of no object's type where it was not found.
     level: TypeId,
 }
 
@@ -69,11 +70,18 @@ unsafe impl Sync for Typed {}
 impl Typed {
     /// The object seen as a `T`, if it is one. Where its instance is still being made, it is looked for at each call of [`get`](Self::get).
     pub fn new<T: ObjectImpl>(object: &Arc<Object>) -> Self {
-        let part = object.instance::<T>().map_or(ptr::null(), ptr::from_ref);
-        Self {
-            part: part.cast(),
-            object: object.clone(),
-            level: TypeId::of::<T>(),
+        let object = object.clone();
+        match object.instance::<T>().map(ptr::from_ref) {
+            Some(part) => Self {
+                part: part.cast(),
+                level: TypeId::of::<T>(),
+                object,
+            },
+            None => Self {
+                part: ptr::null(),
+                level: TypeId::of::<()>(),
+                object,
+            },
         }
     }
 
@@ -86,10 +94,10 @@ impl Typed {
     /// The part that belongs to `T`; none while it is being made, or where the object is no `T`.
     #[inline]
     pub fn get<T: ObjectImpl>(&self) -> Option<&T> {
-        if self.part.is_null() || self.level != TypeId::of::<T>() {
+        if self.level != TypeId::of::<T>() {
             return self.find();
         }
-        // SAFETY: see the head of the file: it points to a `T` in the instance of an object that is kept.
+        // SAFETY: see the head of the file: it points to a `T` in the instance of an object that is kept (see `level`; `()` is no `ObjectImpl`).
         Some(unsafe { &*self.part.cast::<T>() })
     }
 

@@ -4,7 +4,7 @@ use super::Scalar;
 use crate::access::{self, Access, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::leaf::{Calls, Place};
-use crate::reentrancy;
+use crate::reentrancy::{self, Here};
 use qom::layer;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ pub(super) fn call_read(
     order: Endian,
     attrs: Attrs,
 ) -> (u64, MemTx) {
-    let calls = at.calls;
+    let calls = at.calls();
     let _inside = match admit(at, offset, size, attrs, false) {
         Ok(inside) => inside,
         Err(refused) => return (0, refused),
@@ -49,7 +49,7 @@ pub(super) fn call_write(
     order: Endian,
     attrs: Attrs,
 ) -> MemTx {
-    let calls = at.calls;
+    let calls = at.calls();
     let _inside = match admit(at, offset, size, attrs, true) {
         Ok(inside) => inside,
         Err(refused) => return refused,
@@ -62,56 +62,36 @@ pub(super) fn call_write(
     }
 }
 
-/// A read that is one call as it is, in the target's byte order, from a thread that runs nobody's code: nearly all. None: what is asked for is not
-/// that, and nothing was called; [`call_read`] is for it.
-#[expect(clippy::inline_always, reason = "see `call_read`")]
-#[inline(always)]
-pub(super) fn call_read_at_once(
-    at: Place<'_>,
-    offset: u64,
-    size: u8,
-    attrs: Attrs,
-) -> Option<(u64, MemTx)> {
-    let _inside = admit_at_once(at, offset, size, attrs)?;
-    Some(at.calls.ops.whole_read(at, offset, size, attrs))
-}
-
-/// A write of that kind; see [`call_read_at_once`].
-#[expect(clippy::inline_always, reason = "see `call_read`")]
-#[inline(always)]
-pub(super) fn call_write_at_once(
-    at: Place<'_>,
-    offset: u64,
-    size: u8,
-    value: u64,
-    attrs: Attrs,
-) -> Option<MemTx> {
-    let _inside = admit_at_once(at, offset, size, attrs)?;
-    Some(at.calls.ops.whole_write(at, offset, size, attrs, value))
-}
-
 /// What came of a load by callback, as the caller is told.
 #[inline]
 pub(crate) fn loaded<T: Scalar>((value, result): (u64, MemTx)) -> Result<T, MemTxError> {
     result.ok().map(|()| T::from_u64(value))
 }
 
-/// What [`admit`] lets through where nothing about it is out of the ordinary.
+/// What [`admit`] lets through where nothing about it is out of the ordinary: an access that is one call as it is, in the target's byte order, from
+/// a thread that runs nobody's code; nearly all. None: it is not that, and nothing was called.
 #[expect(clippy::inline_always, reason = "see `call_read`")]
 #[inline(always)]
-fn admit_at_once(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> Option<reentrancy::First> {
-    let owner = at.calls.owner.object();
-    if !at.calls.is_usual(offset, size) || attrs.is_memory_only() || owner.is_withdrawn() {
+pub(crate) fn admit_at_once(
+    here: Here,
+    at: Place<'_>,
+    offset: u64,
+    size: u8,
+    attrs: Attrs,
+) -> Option<reentrancy::First> {
+    let calls = at.calls();
+    let owner = calls.owner.object();
+    if !calls.is_usual(offset, size) || attrs.is_memory_only() || owner.is_withdrawn() {
         return None;
     }
     // A thread that runs a listener is not first either.
-    reentrancy::enter_first(owner)
+    reentrancy::enter_first(here, owner)
 }
 
 /// Several calls, or one of another size; none where the region vetoes it as a whole.
 #[inline(never)]
 fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
-    let (calls, owner) = (at.calls, &**at.calls.owner.object());
+    let (calls, owner) = (at.calls(), &**at.calls().owner.object());
     let access = Access {
         offset,
         size,
@@ -139,7 +119,7 @@ fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, Me
 /// See [`read_in_parts`].
 #[inline(never)]
 fn write_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
-    let (calls, owner) = (at.calls, &**at.calls.owner.object());
+    let (calls, owner) = (at.calls(), &**at.calls().owner.object());
     let access = Access {
         offset,
         size,
@@ -174,7 +154,7 @@ fn admit(
     attrs: Attrs,
     is_write: bool,
 ) -> Result<Option<reentrancy::Inside>, MemTx> {
-    let calls: &Calls = at.calls;
+    let calls: &Calls = at.calls();
     let owner = calls.owner.object();
     // Under the topology lock nobody's code runs but listeners'.
     if attrs.is_memory_only() || layer::depth(layer::Place::Listener) > 0 {
@@ -206,10 +186,7 @@ impl Place<'_> {
     #[cold]
     fn forbidden(self, attrs: Attrs) -> MemTx {
         if !attrs.is_memory_only() {
-            tracing::error!(
-                region = self.leaf.core().name,
-                "a listener reached for a device"
-            );
+            tracing::error!(region = self.core().name, "a listener reached for a device");
         }
         MemTx::ACCESS_ERROR
     }
@@ -217,7 +194,7 @@ impl Place<'_> {
     #[cold]
     pub(crate) fn invalid(self, access: Access, is_write: bool) -> MemTx {
         tracing::debug!(
-            region = self.leaf.core().name,
+            region = self.core().name,
             offset = access.offset,
             size = access.size,
             is_write,
@@ -234,12 +211,12 @@ impl Place<'_> {
             size,
             attrs,
         };
-        let (calls, owner) = (self.calls, self.calls.owner.object());
+        let (calls, owner) = (self.calls(), self.calls().owner.object());
         let accepts = || calls.ops.accepts(owner, access, is_write);
         match catch_unwind(AssertUnwindSafe(accepts)) {
             Ok(true) => {
                 tracing::warn!(
-                    region = self.leaf.core().name,
+                    region = self.core().name,
                     offset,
                     "guest error: a device reaches its own registers"
                 );
@@ -253,8 +230,8 @@ impl Place<'_> {
     #[cold]
     pub(crate) fn panicked(self, panic: Box<dyn Any + Send>) -> MemTx {
         let text = layer::message_of(panic);
-        let owner = self.calls.owner.object();
-        tracing::error!(owner = %owner.describe(), region = self.leaf.core().name, panic = text, "a callback panicked");
+        let owner = self.calls().owner.object();
+        tracing::error!(owner = %owner.describe(), region = self.core().name, panic = text, "a callback panicked");
         layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);
         MemTx::ERROR
     }

@@ -2,7 +2,9 @@
 
 use crate::access::{self, Access, MemTx, MemTxError};
 use crate::attrs::Attrs;
+use crate::dispatch;
 use crate::leaf::Place;
+use crate::reentrancy::Here;
 use qom::layer::{Pointer, Typed};
 use qom::{Object, ObjectImpl, ObjectType};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -132,8 +134,19 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
 /// [`RegionOps`] without the owner's type.
 ///
 /// `whole_read` and `whole_write` are for an access that is one call, at one place of one size: they ask for the veto as well, see to panics, and
-/// take and give what fits into registers.
+/// take and give what fits into registers. `load` and `store` are for any access in the target's byte order: made for each type of callbacks, so
+/// that admission, the look for the owner and what is called are one function.
 pub(crate) trait ErasedOps: Send + Sync {
+    fn load(&self, here: Here, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx);
+    fn store(
+        &self,
+        here: Here,
+        at: Place<'_>,
+        offset: u64,
+        size: u8,
+        attrs: Attrs,
+        value: u64,
+    ) -> MemTx;
     fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx);
     fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx;
     /// The owner, with the part that the callbacks are handed found beforehand.
@@ -146,6 +159,29 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
+    fn load(&self, here: Here, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
+        match dispatch::admit_at_once(here, at, offset, size, attrs) {
+            Some(_inside) => self.whole_read(at, offset, size, attrs),
+            None => dispatch::load_by_call(at, offset, size, attrs),
+        }
+    }
+
+    fn store(
+        &self,
+        here: Here,
+        at: Place<'_>,
+        offset: u64,
+        size: u8,
+        attrs: Attrs,
+        value: u64,
+    ) -> MemTx {
+        match dispatch::admit_at_once(here, at, offset, size, attrs) {
+            Some(_inside) => self.whole_write(at, offset, size, attrs, value),
+            None => dispatch::store_by_call(at, offset, size, attrs, value),
+        }
+    }
+
+    #[inline]
     fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
         let access = Access {
             offset,
@@ -153,7 +189,7 @@ impl<T: RegionOps> ErasedOps for T {
             attrs,
         };
         let called = catch_unwind(AssertUnwindSafe(|| {
-            let owner = at.calls.owner.get::<T::Owner>()?;
+            let owner = at.calls().owner.get::<T::Owner>()?;
             let accepted = RegionOps::accepts(self, owner, access, false);
             accepted.then(|| RegionOps::read(self, owner, access))
         }));
@@ -166,6 +202,7 @@ impl<T: RegionOps> ErasedOps for T {
         }
     }
 
+    #[inline]
     fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
         let access = Access {
             offset,
@@ -175,7 +212,7 @@ impl<T: RegionOps> ErasedOps for T {
         // INVARIANT: it came from so many bytes.
         debug_assert!(value & !access::mask(size) == 0);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            let owner = at.calls.owner.get::<T::Owner>()?;
+            let owner = at.calls().owner.get::<T::Owner>()?;
             let accepted = RegionOps::accepts(self, owner, access, true);
             accepted.then(|| RegionOps::write(self, owner, access, value))
         }));

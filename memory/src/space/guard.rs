@@ -105,9 +105,7 @@ impl<'a> SpaceGuard<'a> {
     pub fn load<T: Scalar>(&self, addr: Gpa, attrs: Attrs) -> Result<T, MemTxError> {
         match dispatch::load_at_once(self.view(), addr.0, Endian::Native) {
             AtOnce::Value(value) => Ok(value),
-            AtOnce::Calls(at, offset) => {
-                dispatch::loaded(dispatch::load_by_usual_call::<T>(at, offset, attrs))
-            }
+            AtOnce::Calls(at, offset) => dispatch::loaded(at.load(offset, T::SIZE, attrs)),
             AtOnce::Other => self.load_otherwise(addr, attrs),
         }
     }
@@ -129,9 +127,7 @@ impl<'a> SpaceGuard<'a> {
     pub fn store<T: Scalar>(&self, addr: Gpa, value: T, attrs: Attrs) -> Result<(), MemTxError> {
         match dispatch::store_at_once(self.view(), addr.0, value) {
             StoreAtOnce::Done => Ok(()),
-            StoreAtOnce::Calls(at, offset) => {
-                dispatch::store_by_usual_call(at, offset, value, attrs).ok()
-            }
+            StoreAtOnce::Calls(at, offset) => at.store(offset, T::SIZE, attrs, value.to_u64()).ok(),
             StoreAtOnce::Other => self.store_otherwise(addr, value, attrs),
         }
     }

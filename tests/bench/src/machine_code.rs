@@ -41,7 +41,7 @@ const ON_THE_WAY: [&str; 10] = [
     "machine_code::probe_slice",
     "memory::space::AddressSpace::load",
     "memory::space::SpaceGuard::load",
-    "memory::dispatch::load_by_usual_call",
+    "ErasedOps>::load",
     "memory::dispatch::load_by_call",
     "memory::dispatch::load",
     "keys::Keys<_,_>::last_not_above",

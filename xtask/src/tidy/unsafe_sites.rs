@@ -15,6 +15,7 @@ const SITES: &[&str] = &[
     "memory/src/host/mapping.rs",
     "memory/src/kept.rs",
     "memory/src/leaf.rs",
+    "memory/src/reentrancy.rs",
     "memory/src/span_map/counted.rs",
     "memory/tests/loom_counted.rs",
     "qom/grace/src/fork.rs",
