@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use qom::grace::{Domain, Published};
 use qom::layer::{self, Hold, Holder, Place, Target, machine_of};
 use qom::{Handle, HandleId, MachineHandle};
+use std::hint::cold_path;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -250,10 +251,13 @@ impl AddressSpace {
         };
         match dispatch::load_at_once(&shown.view, addr.0, Endian::Native) {
             AtOnce::Value(value) => glance.end(Ok(value)),
-            AtOnce::Calls(at, offset) => {
-                let loaded = dispatch::loaded(at.load(offset, T::SIZE, attrs));
-                glance.end(loaded)
-            }
+            AtOnce::Calls(at, offset) => match dispatch::loaded(at.load(offset, T::SIZE, attrs)) {
+                Ok(value) => glance.end(Ok(value)),
+                Err(error) => {
+                    cold_path();
+                    glance.end(Err(error))
+                }
+            },
             AtOnce::Other => glance.end(self).load_otherwise(addr, attrs),
         }
     }

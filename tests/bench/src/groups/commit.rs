@@ -81,14 +81,18 @@ impl Crowd {
         let pages = order.pages(n);
         let regions: Vec<_> = (0..).zip(&pages).map(|(i, at)| (*at, page(i))).collect();
         board.show(&regions);
-        for i in 0..spaces {
-            let space = if spaces == 1 {
-                board.space.clone()
-            } else {
-                Self::window(&board, n, i)
-            };
+        let listen = |space: &AddressSpace| {
             let listener = space.listen(&board.holder, Counting::default());
             listener.expect("the holder is there");
+        };
+        if spaces == 1 {
+            listen(&board.space);
+        } else {
+            for i in 0..spaces {
+                listen(&Self::window(&board, n, i));
+            }
+            // It would be one more than there are to be.
+            board.space.close();
         }
         let mut places: Vec<u64> = pages.iter().map(|at| at + PAGE).collect();
         if places.is_empty() {
