@@ -118,8 +118,13 @@ impl Topology {
         self.touch_container(container);
         let order = self.added;
         self.added += 1;
+        let siblings = self.node(container).children.all.len();
         let node = self.node_mut(child);
-        node.container = Some(Placement { container, order });
+        node.container = Some(Placement {
+            container,
+            order,
+            at: siblings,
+        });
         let enabled = node.enabled;
         self.with_children(container, child, |children, node| {
             children.add(child, node, order);
@@ -135,32 +140,39 @@ impl Topology {
     /// Takes the edge away, with damage. Paths are not looked at.
     pub(super) fn unplace(&mut self, child: RegionKey) {
         let node = self.node(child);
-        let Some(Placement { container, order }) = node.container else {
+        let Some(placement) = node.container else {
             return;
         };
+        let container = placement.container;
         if node.enabled {
             self.damage(child);
             if self.node(container).enabled {
                 self.count();
             }
         }
-        self.with_children(container, child, |children, node| {
-            children.remove(child, node, order);
+        let moved = self.with_children(container, child, |children, node| {
+            children.remove(child, node, placement)
         });
         self.node_mut(child).container = None;
+        if let Some(moved) = moved
+            && let Some(its) = &mut self.node_mut(moved).container
+        {
+            its.at = placement.at;
+        }
         self.touch_container(container);
     }
 
     /// Lends out the children of one region beside another region.
-    pub(super) fn with_children(
+    pub(super) fn with_children<R>(
         &mut self,
         container: RegionKey,
         child: RegionKey,
-        change: impl FnOnce(&mut super::node::Children, &super::Node),
-    ) {
+        change: impl FnOnce(&mut super::node::Children, &super::Node) -> R,
+    ) -> R {
         let mut children = std::mem::take(&mut self.node_mut(container).children);
-        change(&mut children, self.node(child));
+        let changed = change(&mut children, self.node(child));
         self.node_mut(container).children = children;
+        changed
     }
 
     /// Refuses an edge from `parent` to `child` where `parent` is reached from `child` already.
@@ -169,7 +181,7 @@ impl Topology {
             return Err(TopologyError::ContainerLoop { child, parent });
         }
         let node = self.node(child);
-        if node.children.ordered.is_empty() && node.paths == 1 {
+        if node.children.all.is_empty() && node.paths == 1 {
             return Ok(());
         }
         // Upwards: a region has few ancestors, but may have many descendants.

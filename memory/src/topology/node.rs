@@ -1,7 +1,7 @@
 //! One region as the topology keeps it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::interval::{Interval, IntervalIndex};
 use super::{Kind, Priority, RegionKey, RegionSpec, SpaceKey};
@@ -41,13 +41,23 @@ pub(super) struct Placement {
     pub(super) container: RegionKey,
     /// When it was added: the higher the later, in the whole topology.
     pub(super) order: u64,
+    /// Where it is on the container's list.
+    pub(super) at: usize,
+}
+
+/// One subregion on its container's list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sibling {
+    pub(super) key: RegionKey,
+    priority: Priority,
+    order: u64,
 }
 
 /// The subregions of one container.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// All of them, in the order in which they hide each other.
-    pub(super) ordered: BTreeMap<(Reverse<Priority>, Reverse<u64>), RegionKey>,
+    /// All of them, in no order: who asks for one puts them in it, and changes come more often.
+    pub(super) all: Vec<Sibling>,
     /// Those that are enabled and not of size 0, by address.
     pub(super) shown: IntervalIndex,
     /// How many are enabled.
@@ -128,7 +138,9 @@ impl Node {
 
     /// Its subregions, in the order in which they hide each other.
     pub fn children(&self) -> impl DoubleEndedIterator<Item = RegionKey> + '_ {
-        self.children.ordered.values().copied()
+        let mut all = self.children.all.clone();
+        all.sort_unstable_by_key(|one| (Reverse(one.priority), Reverse(one.order)));
+        all.into_iter().map(|one| one.key)
     }
 
     /// The aliases whose target it is.
@@ -178,20 +190,31 @@ impl Node {
 }
 
 impl Children {
+    /// Adds one, at the end of the list.
     pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) {
-        self.ordered
-            .insert((Reverse(child.priority), Reverse(order)), key);
+        self.all.push(Sibling {
+            key,
+            priority: child.priority,
+            order,
+        });
         if child.enabled {
             self.show(key, child, order);
         }
     }
 
-    pub(super) fn remove(&mut self, key: RegionKey, child: &Node, order: u64) {
-        self.ordered
-            .remove(&(Reverse(child.priority), Reverse(order)));
+    /// Takes out the one at `at` of the list. Gives the one that is there now, if another is.
+    pub(super) fn remove(
+        &mut self,
+        key: RegionKey,
+        child: &Node,
+        Placement { order, at, .. }: Placement,
+    ) -> Option<RegionKey> {
+        let removed = self.all.swap_remove(at);
+        debug_assert_eq!(removed.key, key, "a subregion knows its place on the list");
         if child.enabled {
             self.hide(key, child, order);
         }
+        self.all.get(at).map(|moved| moved.key)
     }
 
     pub(super) fn show(&mut self, key: RegionKey, child: &Node, order: u64) {

@@ -32,8 +32,8 @@ impl Topology {
         // From here on nothing leads to the region, so that what follows damages nothing.
         self.pending.forget_root(region);
         let children = std::mem::take(&mut self.node_mut(region).children);
-        for child in children.ordered.into_values() {
-            self.node_mut(child).container = None;
+        for child in children.all {
+            self.node_mut(child.key).container = None;
         }
         if let Kind::Alias {
             target: Some(target),
