@@ -38,10 +38,9 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         } = &mut *topo;
         let leaf = |range: &FlatRange| {
             // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
-            let object = regions
-                .get(&range.region)
-                .expect("a region in the topology has an object");
-            Leaf::new(object, range, view_holder).expect("an object in the map is a region")
+            let entered = regions.get(range.region);
+            let entered = entered.expect("a region in the topology is in the map");
+            Leaf::new(entered, range, view_holder)
         };
         let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> =
             SmallVec::with_capacity(spaces.len().min(16));

@@ -14,9 +14,10 @@ use crate::flat::{FlatRange, RangeValue};
 use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
 use crate::reentrancy::Here;
-use crate::region::{ErasedOps, Region, RegionCore, RegionKind};
+use crate::region::{ErasedOps, RegionCore, RegionKind};
+use crate::state::Entered;
 use qom::Object;
-use qom::layer::{Hold, Holder, Pointer, Reason, Typed};
+use qom::layer::{Hold, Holder, Reason, Typed};
 use std::sync::Arc;
 
 /// A view shows a region.
@@ -152,10 +153,9 @@ impl<'a> Place<'a> {
 }
 
 impl Leaf {
-    pub(crate) fn new(object: &Pointer, range: &FlatRange, holder: &Holder) -> Option<Self> {
-        let region = object.instance::<Region>()?;
-        let hold = Hold::new(object, VIEW, holder.clone());
-        let core = region.core().clone();
+    pub(crate) fn new(region: &Entered, range: &FlatRange, holder: &Holder) -> Self {
+        let hold = Hold::new(&region.object, VIEW, holder.clone());
+        let core = region.core.clone();
         let reads_directly = match core.kind {
             RegionKind::Ram => true,
             RegionKind::RomDevice => range.romd,
@@ -176,7 +176,7 @@ impl Leaf {
         } else {
             host.map(HostMemory::read_only)
         };
-        Some(Self {
+        Self {
             direct,
             inner: Arc::new(LeafInner {
                 host,
@@ -185,7 +185,7 @@ impl Leaf {
                 range: *range,
                 hold,
             }),
-        })
+        }
     }
 
     /// The range.

@@ -1,7 +1,6 @@
 //! The memory map as text, like QEMU's `info mtree`: trees of regions, and flat views.
 
 use crate::flat::render_full;
-use crate::region::Region;
 use crate::state::{MemoryState, Topo};
 use crate::topology::{Kind, Node, RegionKey, SpaceKey};
 use qom::MachineHandle;
@@ -118,10 +117,8 @@ fn names(topo: &Topo, spaces: &[SpaceKey]) -> Vec<String> {
 }
 
 fn name(topo: &Topo, key: RegionKey) -> String {
-    let object = topo.regions.get(&key);
-    object
-        .and_then(|o| o.instance::<Region>())
-        .map_or_else(|| key.to_string(), |r| r.name().to_owned())
+    let region = topo.regions.get(key);
+    region.map_or_else(|| key.to_string(), |r| r.core.name.clone())
 }
 
 fn kind(node: &Node, readonly: bool) -> &'static str {

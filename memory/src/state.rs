@@ -4,6 +4,7 @@ use crate::commit::Hearers;
 use crate::flat::Views;
 use crate::leaf::Leaf;
 use crate::mapping::PIN;
+use crate::region::RegionCore;
 use crate::space::SpaceInner;
 use crate::topology::{ByRegion, SpaceKey, Topology};
 use parking_lot::ReentrantMutex;
@@ -27,9 +28,7 @@ pub(crate) struct MemoryState {
 pub(crate) struct Topo {
     pub(crate) topology: Topology,
     pub(crate) views: Views<Leaf>,
-    pub(crate) regions: ByRegion<Pointer>,
-    /// Container → subregion, by subregion.
-    pub(crate) sub_holds: ByRegion<Hold>,
+    pub(crate) regions: ByRegion<Entered>,
     /// Alias → target, by alias.
     pub(crate) alias_holds: ByRegion<Hold>,
     /// Address space → root.
@@ -46,6 +45,14 @@ pub(crate) struct Topo {
     /// Who is told of commits; none where somebody came or went since the last one.
     pub(crate) hearers: Option<Arc<Hearers>>,
     pub(crate) view_holder: Holder,
+}
+
+/// A region in the topology. In one place, as each change of a map of thousands looks here, and finds nothing in the near caches.
+pub(crate) struct Entered {
+    pub(crate) object: Pointer,
+    pub(crate) core: Arc<RegionCore>,
+    /// Container → this.
+    pub(crate) contained: Option<Hold>,
 }
 
 /// Numbers of one machine's memory side.
@@ -77,7 +84,6 @@ impl MemoryState {
                 topology: Topology::new(),
                 views: Views::new(),
                 regions: ByRegion::default(),
-                sub_holds: ByRegion::default(),
                 alias_holds: ByRegion::default(),
                 root_holds: BTreeMap::new(),
                 spaces: BTreeMap::new(),
@@ -100,7 +106,8 @@ pub fn counters(machine: &MachineHandle) -> MemoryCounters {
     // Taken one by one, so that a pin itself costs no counter that all threads share.
     let regions: Vec<Pointer> = {
         let topo = state.lock.lock();
-        topo.borrow().regions.values().cloned().collect()
+        let topo = topo.borrow();
+        topo.regions.values().map(|r| r.object.clone()).collect()
     };
     let live_pins = regions.iter().map(|r| unnamed(r, PIN)).sum();
     // ORDERING: Relaxed: numbers for people.

@@ -5,7 +5,7 @@
 
 use crate::addr::Offset;
 use crate::region::{Region, RegionError, RegionInfo};
-use crate::state::{MemoryState, Topo};
+use crate::state::{Entered, MemoryState, Topo};
 use crate::topology::{Priority, RegionKey, RegionSpec, Topology, TopologyError};
 use parking_lot::ReentrantMutexGuard;
 use qom::layer::{self, Hold, Holder, Place, Pointer, Reason, machine_of};
@@ -192,8 +192,8 @@ pub(crate) fn info(object: &Pointer) -> Result<RegionInfo, RegionError> {
         priority: node.priority(),
         container: node
             .container()
-            .and_then(|c| topo.regions.get(&c))
-            .map(|c| c.describe()),
+            .and_then(|c| topo.regions.get(c))
+            .map(|c| c.object.describe()),
         enabled: node.is_enabled(),
         readonly: node.is_readonly(),
         nonvolatile: node.is_nonvolatile(),
@@ -210,9 +210,9 @@ pub(crate) fn contained_in(object: &Pointer) -> Result<Option<WeakRef<Region>>, 
         .topology
         .get(key)
         .and_then(crate::topology::Node::container);
-    let container = container.and_then(|c| topo.regions.get(&c));
+    let container = container.and_then(|c| topo.regions.get(c));
     Ok(container
-        .and_then(|c| c.instance::<Region>())
+        .and_then(|c| c.object.instance::<Region>())
         .map(|c| c.this().downgrade()))
 }
 
@@ -241,8 +241,14 @@ pub(crate) fn enter_region(
         {
             topo.alias_holds.insert(key, hold);
         }
-        topo.regions.insert(key, object.clone());
-        region_of(object)?.set_key(key);
+        let region = region_of(object)?;
+        let entered = Entered {
+            object: object.clone(),
+            core: region.core().clone(),
+            contained: None,
+        };
+        topo.regions.insert(key, entered);
+        region.set_key(key);
         Ok(())
     })
 }
@@ -270,8 +276,8 @@ pub(crate) fn add_subregion(
         topo.topology
             .add_subregion(container_key, sub_key, offset, priority)
             .map_err(|error| topo.explain(error))?;
-        if let Some(hold) = Hold::new(sub, SUBREGION, Holder::object(container)) {
-            topo.sub_holds.insert(sub_key, hold);
+        if let Some(sub_entered) = topo.regions.get_mut(sub_key) {
+            sub_entered.contained = Hold::new(sub, SUBREGION, Holder::object(container));
         }
         tracing::debug!(container = %container.describe(), sub = %sub.describe(), offset = offset.0, "subregion added");
         Ok(())
@@ -306,8 +312,7 @@ pub(crate) fn del_subregion(container: &Pointer, sub: &Pointer) -> Result<(), Re
         topo.topology
             .del_subregion(container_key, sub_key)
             .map_err(|error| topo.explain(error))?;
-        let hold = topo.sub_holds.remove(&sub_key);
-        topo.garbage.extend(hold);
+        topo.let_go_of_subregion(sub_key);
         Ok(())
     })
 }
@@ -385,7 +390,7 @@ pub(crate) fn forget(state: &MemoryState, key: RegionKey) {
         if let Err(error) = topo.topology.remove(key) {
             tracing::error!(%error, "a finalized region was not in the topology");
         }
-        topo.regions.remove(&key)
+        topo.regions.remove(key)
     });
     drop(session);
     drop(object);
@@ -400,23 +405,30 @@ impl Topo {
         let subs: Vec<RegionKey> = node.children().collect();
         let aliases: Vec<RegionKey> = node.aliases().collect();
         let spaces = node.spaces().to_vec();
-        self.garbage.extend(self.sub_holds.remove(&key));
-        self.garbage.extend(self.alias_holds.remove(&key));
+        self.let_go_of_subregion(key);
+        self.garbage.extend(self.alias_holds.remove(key));
         for sub in subs {
-            self.garbage.extend(self.sub_holds.remove(&sub));
+            self.let_go_of_subregion(sub);
         }
         for alias in aliases {
-            self.garbage.extend(self.alias_holds.remove(&alias));
+            self.garbage.extend(self.alias_holds.remove(alias));
         }
         for space in spaces {
             self.garbage.extend(self.root_holds.remove(&space));
         }
     }
 
+    /// The hold of the edge from a container to `sub`, if it is in one.
+    fn let_go_of_subregion(&mut self, sub: RegionKey) {
+        let entered = self.regions.get_mut(sub);
+        let hold = entered.and_then(|entered| entered.contained.take());
+        self.garbage.extend(hold);
+    }
+
     fn name(&self, key: RegionKey) -> String {
         self.regions
-            .get(&key)
-            .map_or_else(|| key.to_string(), |o| o.describe())
+            .get(key)
+            .map_or_else(|| key.to_string(), |entered| entered.object.describe())
     }
 
     /// The same error with names.

@@ -1,8 +1,6 @@
 //! The names by which the topology knows regions and address spaces.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 
 /// Names one region of one [`Topology`](super::Topology): a place in its slab and a generation, so that
@@ -19,7 +17,7 @@ use std::num::NonZeroU32;
 /// assert!(topology.get(old).is_none());
 /// # Ok::<(), memory::topology::TopologyError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegionKey {
     pub(super) index: u32,
     pub(super) generation: NonZeroU32,
@@ -42,35 +40,46 @@ impl RegionKey {
     }
 }
 
-impl Hash for RegionKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.to_bits());
+/// A map by region, for whoever has a lot to look up: a slab that has its values where the topology has the regions.
+#[derive(Debug)]
+pub(crate) struct ByRegion<T> {
+    slots: Vec<Option<(NonZeroU32, T)>>,
+}
+
+impl<T> Default for ByRegion<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new() }
     }
 }
 
-/// A map by region, for whoever has a lot to look up.
-pub(crate) type ByRegion<T> = HashMap<RegionKey, T, BuildHasherDefault<KeyHasher>>;
+impl<T> ByRegion<T> {
+    pub(crate) fn get(&self, key: RegionKey) -> Option<&T> {
+        let (generation, value) = self.slots.get(key.index as usize)?.as_ref()?;
+        (*generation == key.generation).then_some(value)
+    }
 
-/// Spreads region keys: they are given out here, so that nobody can choose keys that collide.
-#[derive(Default)]
-pub(crate) struct KeyHasher(u64);
+    pub(crate) fn get_mut(&mut self, key: RegionKey) -> Option<&mut T> {
+        let (generation, value) = self.slots.get_mut(key.index as usize)?.as_mut()?;
+        (*generation == key.generation).then_some(value)
+    }
 
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
+    /// Puts a value there; the one that was at this place before, of this region or an earlier one, goes.
+    pub(crate) fn insert(&mut self, key: RegionKey, value: T) {
+        let at = key.index as usize;
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, || None);
         }
+        self.slots[at] = Some((key.generation, value));
     }
 
-    fn write_u64(&mut self, bits: u64) {
-        // An odd multiplier takes each bit upwards, the fold takes what came up down again: a table uses bits of both ends.
-        let product = u128::from(self.0 ^ bits) * 0x9e37_79b9_7f4a_7c15;
-        let (low, high) = (product, product >> 64);
-        self.0 = u64::try_from((low ^ high) & u128::from(u64::MAX)).unwrap_or(0);
+    pub(crate) fn remove(&mut self, key: RegionKey) -> Option<T> {
+        self.get(key)?;
+        let taken = self.slots[key.index as usize].take();
+        taken.map(|(_, value)| value)
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten().map(|(_, value)| value)
     }
 }
 
@@ -93,5 +102,36 @@ pub struct SpaceKey(pub u64);
 impl fmt::Display for SpaceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "address space {}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(index: u32, generation: u32) -> RegionKey {
+        RegionKey {
+            index,
+            generation: NonZeroU32::new(generation).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_region_is_not_found_by_the_key_of_another() {
+        let mut map = ByRegion::default();
+        map.insert(key(3, 1), "old");
+        assert_eq!(map.get(key(3, 1)), Some(&"old"));
+        assert!(map.get(key(3, 2)).is_none() && map.get(key(4, 1)).is_none());
+        assert!(map.get_mut(key(3, 2)).is_none() && map.remove(key(3, 2)).is_none());
+        map.insert(key(3, 2), "new");
+        map.insert(key(0, 1), "first");
+        assert!(map.get(key(3, 1)).is_none() && map.remove(key(3, 1)).is_none());
+        *map.get_mut(key(3, 2)).unwrap() = "newer";
+        assert_eq!(
+            map.values().copied().collect::<Vec<_>>(),
+            ["first", "newer"]
+        );
+        assert_eq!(map.remove(key(3, 2)), Some("newer"));
+        assert_eq!(map.values().copied().collect::<Vec<_>>(), ["first"]);
     }
 }
