@@ -4,14 +4,17 @@
 //! deletes (listeners in descending priority) before all adds (ascending), then its new view is published; `commit` on all
 //! listeners. While listeners run, the published view is still the old one; both are handed to them.
 
-use crate::flat::{FlatRange, SpaceChange};
+use crate::flat::{FlatRange, SpaceChange, Values};
 use crate::leaf::Leaf;
 use crate::listener::{Call, Commit, ListenerEntry};
 use crate::space::SpaceInner;
-use crate::state::{MemoryState, Topo};
+use crate::state::{Entered, MemoryState, Topo};
+use crate::topology::ByRegion;
 use crate::view::View;
+use qom::layer::Holder;
 use smallvec::SmallVec;
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,15 +39,13 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
             spaces,
             ..
         } = &mut *topo;
-        let leaf = |range: &FlatRange| {
-            // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
-            let entered = regions.get(range.region);
-            let entered = entered.expect("a region in the topology is in the map");
-            Leaf::new(entered, range, view_holder)
+        let leaves = Leaves {
+            regions,
+            view_holder,
         };
         let mut changed: SmallVec<[(Arc<SpaceInner>, SpaceChange<Leaf>); 1]> =
             SmallVec::with_capacity(spaces.len().min(16));
-        views.commit_each(topology, pending, leaf, |change| {
+        views.commit_each(topology, pending, leaves, |change| {
             if let Some(space) = spaces.get(&change.space) {
                 changed.push((space.clone(), change));
             }
@@ -102,6 +103,26 @@ pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<Sp
         space.listeners.store(Arc::default());
     }
     published
+}
+
+/// Makes what a view keeps of its ranges.
+struct Leaves<'a> {
+    regions: &'a ByRegion<Entered>,
+    view_holder: &'a Holder,
+}
+
+impl Values<Leaf> for Leaves<'_> {
+    fn make(&mut self, range: &FlatRange) -> Leaf {
+        // INVARIANT: a region is in the map for as long as it is in the topology (`enter_region`, `forget`).
+        let entered = self.regions.get(range.region);
+        let entered = entered.expect("a region in the topology is in the map");
+        Leaf::new(entered, range, self.view_holder)
+    }
+
+    fn ahead(&self, ranges: &[FlatRange]) {
+        let entered = ranges.iter().filter_map(|r| self.regions.get(r.region));
+        black_box(entered.map(Entered::look).sum::<usize>());
+    }
 }
 
 /// Who is told of a commit that counts. It stays from commit to commit until a listener or a space comes or goes.

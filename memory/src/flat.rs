@@ -28,6 +28,7 @@ mod views;
 pub use full::render_full;
 pub use range::FlatRange;
 pub use update::{Difference, Ranges};
+pub(crate) use view::Values;
 pub use view::{FlatView, RangeValue};
 pub use views::{SpaceChange, Views};
 

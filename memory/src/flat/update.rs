@@ -7,7 +7,7 @@
 //! reverse: a window grows over every unmergeable range that it cuts or touches.
 
 use super::render::Renderer;
-use super::view::RangeValue;
+use super::view::{Made, RangeValue, Values};
 use super::{FlatRange, FlatView};
 use crate::addr::Span;
 use crate::span_map::Entries;
@@ -55,7 +55,8 @@ impl<V: RangeValue> FlatView<V> {
         damage: &mut Damage,
         value: impl FnMut(&FlatRange) -> V,
     ) -> (Self, Difference<V>) {
-        self.update_with(&mut Renderer::default(), topology, root, damage, value)
+        let (mut renderer, mut values) = (Renderer::default(), Made(value));
+        self.update_with(&mut renderer, topology, root, damage, &mut values)
     }
 
     /// [`update`](Self::update) with a renderer that has its working memory already.
@@ -65,7 +66,7 @@ impl<V: RangeValue> FlatView<V> {
         topology: &Topology,
         root: Option<RegionKey>,
         damage: &mut Damage,
-        mut value: impl FnMut(&FlatRange) -> V,
+        values: &mut impl Values<V>,
     ) -> (Self, Difference<V>) {
         let mut view = self.clone();
         let mut difference = Difference::default();
@@ -83,7 +84,7 @@ impl<V: RangeValue> FlatView<V> {
             for (_, value) in self.map.range(group.hull()) {
                 old.push(value);
             }
-            if let Some((span, entries)) = compare(&old, &new, &mut difference, &mut value) {
+            if let Some((span, entries)) = compare(&old, &new, &mut difference, values) {
                 view.map = view.map.spliced(span, entries, &V::count);
             }
         });
@@ -276,6 +277,9 @@ fn missing<V: RangeValue>(
     }
 }
 
+/// So many values are made together where many are: as many places as a processor waits for at once, about.
+const AHEAD: usize = 16;
+
 /// A part of a map, and what is to be there instead.
 type Splice<V> = (Span, Entries<V>);
 
@@ -285,7 +289,7 @@ fn compare<V: RangeValue>(
     old: &[&V],
     new: &[FlatRange],
     difference: &mut Difference<V>,
-    value: &mut impl FnMut(&FlatRange) -> V,
+    values: &mut impl Values<V>,
 ) -> Option<Splice<V>> {
     let same = |(old, new): &(&&V, &FlatRange)| old.range() == *new;
     let begin = old.iter().zip(new).take_while(same).count();
@@ -305,7 +309,12 @@ fn compare<V: RangeValue>(
 
     let mut entries = Entries::with_capacity(new.len());
     let mut olds = old.iter().copied().peekable();
-    for range in new {
+    for (at, range) in new.iter().enumerate() {
+        if at.is_multiple_of(AHEAD)
+            && let Some(soon) = new[at..].first_chunk::<AHEAD>()
+        {
+            values.ahead(soon);
+        }
         let first = range.span.first();
         while let Some(gone) = olds.next_if(|gone| gone.range().span.first() < first) {
             difference.removed.push(gone.clone());
@@ -317,7 +326,7 @@ fn compare<V: RangeValue>(
         if let Some(gone) = olds.next_if(|gone| gone.range().span.first() == first) {
             difference.removed.push(gone.clone());
         }
-        let value = value(range);
+        let value = values.make(range);
         debug_assert_eq!(value.range(), range, "a value is of its range");
         difference.added.push(value.clone());
         entries.push((range.span, value));

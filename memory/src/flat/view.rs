@@ -20,6 +20,27 @@ pub trait RangeValue: Clone {
     }
 }
 
+/// Makes the values of ranges that are new in a view.
+pub(crate) trait Values<V> {
+    /// The value of a range.
+    fn make(&mut self, range: &FlatRange) -> V;
+
+    /// Hears which ranges come next, where they are many: what their values are made of can be fetched together, which takes hardly longer than
+    /// to fetch it for one. Nothing depends on what it does.
+    fn ahead(&self, ranges: &[FlatRange]);
+}
+
+/// A function of the range.
+pub(super) struct Made<F>(pub(super) F);
+
+impl<V, F: FnMut(&FlatRange) -> V> Values<V> for Made<F> {
+    fn make(&mut self, range: &FlatRange) -> V {
+        (self.0)(range)
+    }
+
+    fn ahead(&self, _: &[FlatRange]) {}
+}
+
 impl RangeValue for FlatRange {
     fn range(&self) -> &FlatRange {
         self

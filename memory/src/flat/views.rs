@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::render::Renderer;
-use super::view::RangeValue;
+use super::view::{Made, RangeValue, Values};
 use super::{Difference, FlatRange, FlatView};
 use crate::topology::{Damage, Pending, RegionKey, SpaceKey, Topology};
 use smallvec::SmallVec;
@@ -101,7 +101,9 @@ impl<V: RangeValue> Views<V> {
         value: impl FnMut(&FlatRange) -> V,
     ) -> Vec<SpaceChange<V>> {
         let mut changes = Vec::new();
-        self.commit_each(topology, pending, value, |change| changes.push(change));
+        self.commit_each(topology, pending, Made(value), |change| {
+            changes.push(change);
+        });
         changes.sort_unstable_by_key(|change| change.space);
         changes
     }
@@ -111,7 +113,7 @@ impl<V: RangeValue> Views<V> {
         &mut self,
         topology: &Topology,
         pending: Pending,
-        mut value: impl FnMut(&FlatRange) -> V,
+        mut values: impl Values<V>,
         mut changed: impl FnMut(SpaceChange<V>),
     ) {
         let (roots, spaces) = pending.into_parts();
@@ -154,7 +156,7 @@ impl<V: RangeValue> Views<V> {
         reached.sort_unstable();
         affected.sort_unstable_by_key(|one| (one.view_root, one.space));
         for group in affected.chunk_by_mut(|one, next| one.view_root == next.view_root) {
-            self.commit_group(topology, group, &reached, &mut value, &mut changed);
+            self.commit_group(topology, group, &reached, &mut values, &mut changed);
         }
     }
 
@@ -163,7 +165,7 @@ impl<V: RangeValue> Views<V> {
         topology: &Topology,
         group: &mut [Affected],
         reached: &[SpaceKey],
-        value: &mut impl FnMut(&FlatRange) -> V,
+        values: &mut impl Values<V>,
         changed: &mut impl FnMut(SpaceChange<V>),
     ) {
         let Some(view_root) = group.first().map(|one| one.view_root) else {
@@ -178,7 +180,7 @@ impl<V: RangeValue> Views<V> {
                     topology,
                     view_root,
                     &mut group[at].damage,
-                    value,
+                    values,
                 );
                 (Some((old, Arc::new(difference))), new)
             }
