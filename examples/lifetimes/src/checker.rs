@@ -4,21 +4,21 @@
 //!
 //! * a finalizer runs once;
 //! * an owner is finalized after each of its regions;
-//! * a region is finalized when no address space shows it, and a grace period has ended since the last one did, be it that the region left or that the space
-//!   was closed: before that a reader may be at it;
+//! * a region is finalized when no address space shows it and no mapping leads to it, and a grace period has ended since the last one did, be it that the region
+//!   left or that space or mapping were closed: before that a reader may be at it;
 //! * nobody is finalized while an address space is open in his name; and one that is closed shows nothing.
 //!
 //! What it has looked at is counted ([`Checked`]), so that a log in which nothing happens is told from one that is in order.
 
 use crate::run::{Event, members};
-use crate::state::{Id, OBJECTS, SPACES, State};
+use crate::state::{Id, MAPS, OBJECTS, SPACES, State};
 
 /// How often an order was looked at and found right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Regions that were finalized before their owner.
     pub regions: u64,
-    /// Regions that an address space had shown, finalized after that and a grace period.
+    /// Regions that an address space had shown or a mapping had led to, finalized after that and a grace period.
     pub shown: u64,
     /// Address spaces that were closed before their holder was finalized.
     pub spaces: u64,
@@ -45,7 +45,7 @@ impl Checked {
             spaces,
         } = self;
         format!(
-            "{regions} regions were finalized before their owners; {shown} that an address space had shown, a grace period after the last one did; \
+            "{regions} regions were finalized before their owners; {shown} that an address space had shown or a mapping had led to, a grace period after the last one did; \
              {spaces} address spaces were closed before their holders were finalized"
         )
     }
@@ -63,7 +63,7 @@ pub enum Broken {
         /// It.
         region: Id,
     },
-    /// A region went while a reader could be at it.
+    /// A region went while a reader could be at it, by an address space or a mapping.
     InReach(Id),
     /// Somebody went in whose name an address space is open.
     HolderFirst {
@@ -94,7 +94,7 @@ impl Broken {
                 )
             }
             Self::InReach(region) => format!(
-                "{} is finalized while an address space shows it, or before a grace period after that",
+                "{} is finalized while an address space shows it or a mapping leads to it, or before a grace period after that",
                 name(region)
             ),
             Self::HolderFirst { space, holder } => format!(
@@ -116,9 +116,11 @@ pub struct Checker {
     holders: [Option<Id>; SPACES],
     /// By space: the leaves that it shows.
     shown: [u16; SPACES],
-    /// Were shown and are no more, with no grace period since.
+    /// By mapping: the region, where it is open.
+    mapped: [Option<Id>; MAPS],
+    /// Were within reach and are no more, with no grace period since.
     leaving: u16,
-    /// Were shown.
+    /// Were within reach.
     known: u16,
     checked: Checked,
     broken: Option<Broken>,
@@ -152,6 +154,14 @@ impl Checker {
                     self.checked.spaces += 1;
                 }
             }
+            Event::Mapped { map, region } => {
+                self.mapped[usize::from(map)] = Some(region);
+                self.known |= region.bit();
+            }
+            Event::Unmapped(map) => {
+                let region = self.mapped[usize::from(map)].take();
+                self.leaving |= region.map_or(0, Id::bit);
+            }
             Event::Grace => self.leaving = 0,
             Event::Finalized(id) => self.ends(id, owners),
             _ => {}
@@ -170,7 +180,8 @@ impl Checker {
             }
         }
         let shown = self.shown.into_iter().fold(0, |all, one| all | one);
-        if (shown | self.leaving) & id.bit() != 0 {
+        let is_mapped = self.mapped.contains(&Some(id));
+        if is_mapped || (shown | self.leaving) & id.bit() != 0 {
             self.breaks(Broken::InReach(id));
         } else if self.known & id.bit() != 0 {
             self.checked.shown += 1;
@@ -204,6 +215,11 @@ impl Checker {
     /// Whether a space is open, as far as it was told.
     pub(crate) fn is_open(&self, space: usize) -> bool {
         self.holders[space].is_some()
+    }
+
+    /// Whether a mapping is open, as far as it was told.
+    pub(crate) const fn is_mapped(&self, map: usize) -> bool {
+        self.mapped[map].is_some()
     }
 
     /// What a space shows, as far as it was told.
@@ -296,6 +312,17 @@ mod tests {
         log.remove(3);
         let holder = owner;
         assert_eq!(told(&log), Broken::HolderFirst { space, holder });
+        // A mapping that is open, or was a moment ago.
+        let (map, known) = (0, good());
+        let mapped = |end: &[Event]| {
+            let begin = [Event::Mapped { map, region }];
+            [&begin[..], &known[..5], end, &known[5..]].concat()
+        };
+        assert_eq!(told(&mapped(&[])), Broken::InReach(region));
+        let unmapped = Event::Unmapped(map);
+        assert_eq!(told(&mapped(&[unmapped])), Broken::InReach(region));
+        let later = mapped(&[unmapped, Event::Grace]);
+        assert!(check(later, &owners()).is_ok());
         // Twice.
         let mut log = good();
         log.push(Event::Finalized(region));

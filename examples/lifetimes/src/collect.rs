@@ -2,8 +2,10 @@
 //! region that goes with it. A collector may take any order; that it may take this one is what the model has to show.
 
 use crate::policy::End;
-use crate::run::Run;
-use crate::state::{Action, Faults, Hook, Id, Kind, Release, SPACES, Space, State, flag};
+use crate::run::{Event, Run};
+use crate::state::{
+    Action, Faults, Hook, Id, Kind, MAPS, Mapping, Release, SPACES, Space, State, flag,
+};
 use crate::step::Outcome;
 
 impl Run<'_> {
@@ -89,8 +91,14 @@ impl Run<'_> {
         }
         self.object(id).container = Id::NONE;
         self.object(id).parent = Id::NONE;
-        for map in self.s.maps.iter_mut().filter(|map| map.holder == id) {
-            *map = crate::state::Mapping::EMPTY;
+        for map in 0..MAPS {
+            let was = self.s.maps[map];
+            if was.holder == id {
+                self.s.maps[map] = Mapping::EMPTY;
+                if was.is_open() {
+                    self.note(Event::Unmapped(u8::try_from(map).unwrap_or(0)));
+                }
+            }
         }
         for space in 0..SPACES {
             let Space {

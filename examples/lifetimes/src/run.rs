@@ -52,6 +52,15 @@ pub enum Event {
     },
     /// An address space was closed: it shows nothing, and nothing leads into it.
     Closed(u8),
+    /// A region was mapped.
+    Mapped {
+        /// The mapping's number.
+        map: u8,
+        /// The region.
+        region: Id,
+    },
+    /// A mapping was closed. Readers may be at what was mapped until a grace period has ended.
+    Unmapped(u8),
     /// A grace period ended: whoever was reading before it has left.
     Grace,
     /// A finalizer ended.

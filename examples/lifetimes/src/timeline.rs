@@ -81,6 +81,8 @@ impl Event {
                 format!("space {space} shows {} no more", n(region))
             }
             Self::Closed(space) => format!("space {space} is closed"),
+            Self::Mapped { map, region } => format!("map {map} is of {}", n(region)),
+            Self::Unmapped(map) => format!("map {map} is closed"),
             Self::Grace => "a grace period ends".into(),
             Self::Finalized(id) => format!("{} is finalized", n(id)),
             Self::Fault(_, id, what) => format!("wrong: {} {what}", n(id)),

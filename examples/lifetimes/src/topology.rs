@@ -235,6 +235,7 @@ impl Run<'_> {
         let counted = self.target(region);
         self.reference(counted);
         self.s.maps[usize::from(map)] = mapping;
+        self.note(Event::Mapped { map, region });
         Outcome::Done
     }
 
@@ -245,6 +246,7 @@ impl Run<'_> {
             return Outcome::Nothing;
         }
         self.s.maps[usize::from(map)] = Mapping::EMPTY;
+        self.note(Event::Unmapped(map));
         if self.r.withdrawal().is_some() {
             self.retire(region);
         } else {

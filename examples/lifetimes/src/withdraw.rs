@@ -107,6 +107,7 @@ impl Run<'_> {
                 for index in 0..self.s.maps.len() {
                     if self.s.maps[index].region == region {
                         self.s.maps[index] = Mapping::EMPTY;
+                        self.note(Event::Unmapped(u8::try_from(index).unwrap_or(0)));
                         self.retire(region);
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! A hook and a finalizer are calls. That an object is marked, that an address space shows a region no more, or that it is closed, is not: so before any call is noted
 //! it is looked whether that has happened, and noted first. Between two notes no scenario has code of its own, so that each stands where it belongs; only what happens between the
-//! same two calls is in an order of the look: marks, then what spaces show no more and their ends, then what they show.
+//! same two calls is in an order of the look: marks, the ends of mappings, then what spaces show no more and their ends, then what they show.
 //!
 //! All of it goes to a [`Checker`](crate::checker::Checker) as it is noted. A world that nobody looks at step by step has no time for it, and checks
 //! the finalizers alone.
@@ -10,7 +10,7 @@
 use super::stage::{Actor, Happened, Set, Stage, Wrong};
 use crate::checker::Broken;
 use crate::run::{Event, members};
-use crate::state::{Id, OBJECTS, SPACES, State};
+use crate::state::{Id, MAPS, OBJECTS, SPACES, State};
 
 impl Stage {
     /// Notes whatever has happened since the last look that nobody was called for.
@@ -18,9 +18,9 @@ impl Stage {
         if !self.is_watched() {
             return;
         }
-        let (actors, spaces) = {
+        let (actors, spaces, maps) = {
             let set = self.set();
-            (set.actors.clone(), set.spaces.clone())
+            (set.actors.clone(), set.spaces.clone(), set.maps.clone())
         };
         let is_marked = |actor: &Actor| actor.pointer().is_ok_and(|object| object.is_withdrawn());
         let marked = mask(|id| actors[id.index()].as_ref().is_some_and(is_marked));
@@ -40,7 +40,8 @@ impl Stage {
             }
             *view = Some(shown);
         }
-        self.set().see(marked, views);
+        let maps = maps.map(|mapped| mapped.is_some_and(|mapped| mapped.mapping.is_open()));
+        self.set().see(marked, views, maps);
     }
 }
 
@@ -51,12 +52,18 @@ fn mask(mut is: impl FnMut(Id) -> bool) -> u16 {
 }
 
 impl Set {
-    /// What is so now: who is marked, and what each address space shows that is open.
-    fn see(&mut self, marked: u16, views: [Option<u16>; SPACES]) {
+    /// What is so now: who is marked, what each address space shows that is open, which mappings are open.
+    fn see(&mut self, marked: u16, views: [Option<u16>; SPACES], maps: [bool; MAPS]) {
         for id in members(marked & !self.marked) {
             self.push(Happened::Did(Event::Withdrawn(id)));
         }
         self.marked |= marked;
+        for (at, is_open) in maps.into_iter().enumerate() {
+            if self.checker.is_mapped(at) && !is_open {
+                let map = u8::try_from(at).unwrap_or(0);
+                self.push(Happened::Did(Event::Unmapped(map)));
+            }
+        }
         for (at, view) in views.into_iter().enumerate() {
             let (was_open, shown) = (self.checker.is_open(at), self.checker.shown_by(at));
             let space = u8::try_from(at).unwrap_or(0);

@@ -291,12 +291,17 @@ impl World {
         let mapping = self.through_a_view(to.region, &object, to.holder, |view, at| {
             view.map(&holder, at, PAGE, Intent::ReadWrite)
         })?;
-        self.stage.set().maps[usize::from(map)] = Some(Mapped {
+        // The end of one that had the number before.
+        self.stage.observe();
+        let mut set = self.stage.set();
+        set.maps[usize::from(map)] = Some(Mapped {
             mapping: Arc::new(mapping),
             region: to.region,
             holder: to.holder,
             release: to.release,
         });
+        let region = to.region;
+        set.push(Happened::Did(Event::Mapped { map, region }));
         Ok(Outcome::Done)
     }
 
