@@ -82,6 +82,15 @@ pub fn is_inside(owner: &Object) -> bool {
     CALLING.with(|c| c.contains(owner.id()))
 }
 
+/// How many owners this thread is calling back, and which it is in. For the ledger, which tells whose code took a handle.
+pub(crate) fn innermost() -> (usize, Option<ObjectId>) {
+    CALLING.with(|c| {
+        let len = c.len();
+        let owner = len.checked_sub(1).map(|last| c.owners[last].get());
+        (len, owner)
+    })
+}
+
 /// Says that this thread runs code of `owner`, until the result is dropped. None: it does so already, or it runs the code of 32 others.
 #[inline]
 pub fn enter(owner: &Object) -> Option<Inside> {

@@ -4,12 +4,13 @@ use crate::commit::Hearers;
 use crate::flat::Views;
 use crate::leaf::Leaf;
 use crate::mapping::PIN;
+use crate::reentrancy;
 use crate::region::RegionCore;
 use crate::space::SpaceInner;
 use crate::topology::{ByRegion, SpaceKey, Topology};
 use parking_lot::ReentrantMutex;
 use qom::MachineHandle;
-use qom::layer::{Hold, Holder, Pointer, unnamed};
+use qom::layer::{self, Hold, Holder, Pointer, unnamed};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -89,7 +90,12 @@ pub struct MemoryCounters {
 
 impl MemoryState {
     pub(crate) fn of(machine: &MachineHandle) -> Arc<Self> {
-        machine.extension(|| Self {
+        machine.extension(Self::new)
+    }
+
+    fn new() -> Self {
+        layer::callbacks_are_known_by(reentrancy::innermost);
+        Self {
             lock: ReentrantMutex::new(RefCell::new(Topo {
                 topology: Topology::new(),
                 views: Views::new(),
@@ -106,7 +112,7 @@ impl MemoryState {
                 view_holder: Holder::named("flat views"),
             })),
             counters: MemoryCounts::default(),
-        })
+        }
     }
 }
 

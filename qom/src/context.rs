@@ -6,6 +6,7 @@
 use crate::object::ObjectId;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// A place in which waiting is forbidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +43,31 @@ impl std::fmt::Display for Place {
 
 thread_local! {
     static DEPTHS: [Cell<u32>; 7] = const { [const { Cell::new(0) }; 7] };
-    static RUNNING: Cell<Option<ObjectId>> = const { Cell::new(None) };
+    static RUNNING: Cell<Option<Code>> = const { Cell::new(None) };
+}
+
+/// Code of an object's that this thread runs.
+#[derive(Clone, Copy, Debug)]
+struct Code {
+    object: ObjectId,
+    /// How many callbacks deep the thread was when it entered.
+    callbacks: usize,
+}
+
+/// How many callbacks deep this thread is, and whose the innermost is.
+pub type Callbacks = fn() -> (usize, Option<ObjectId>);
+
+/// Who knows that. A callback is entered far too often to be noted here too, so a layer that has some is asked when a handle is taken.
+static CALLBACKS: OnceLock<Callbacks> = OnceLock::new();
+
+/// Says who knows whose callbacks a thread is in; the first layer that says so is asked.
+pub fn callbacks_are_known_by(layer: Callbacks) {
+    // Later machines of the same process say the same again.
+    let _ = CALLBACKS.set(layer);
+}
+
+fn callbacks() -> (usize, Option<ObjectId>) {
+    CALLBACKS.get().map_or((0, None), |layer| layer())
 }
 
 /// Says that this thread is inside `place` until the result is dropped.
@@ -55,19 +80,35 @@ pub fn enter(place: Place) -> Inside {
 /// The same for code of an object's: the ledger notes that it is whose code took the user handles that are taken meanwhile.
 #[inline]
 pub fn enter_code(place: Place, object: ObjectId) -> InsideCode {
-    let inside = enter(place);
-    let outer = RUNNING
-        .try_with(|running| running.replace(Some(object)))
-        .unwrap_or(None);
     InsideCode {
-        outer,
-        _inside: inside,
+        outer: replace_running(object),
+        _inside: Some(enter(place)),
     }
+}
+
+/// The same for code that may wait: a property's accessor.
+pub(crate) fn enter_accessor(object: ObjectId) -> InsideCode {
+    InsideCode {
+        outer: replace_running(object),
+        _inside: None,
+    }
+}
+
+fn replace_running(object: ObjectId) -> Option<Code> {
+    let (callbacks, _) = callbacks();
+    let code = Code { object, callbacks };
+    let outer = RUNNING.try_with(|running| running.replace(Some(code)));
+    outer.unwrap_or(None)
 }
 
 /// The object whose code this thread runs, the innermost of several.
 pub(crate) fn running() -> Option<ObjectId> {
-    RUNNING.try_with(Cell::get).unwrap_or(None)
+    let code = RUNNING.try_with(Cell::get).unwrap_or(None);
+    let (depth, owner) = callbacks();
+    match code {
+        Some(code) if depth <= code.callbacks => Some(code.object),
+        _ => owner.or(code.map(|code| code.object)),
+    }
 }
 
 /// How deep this thread is inside `place`.
@@ -108,8 +149,8 @@ impl Drop for Inside {
 #[must_use]
 #[derive(Debug)]
 pub struct InsideCode {
-    outer: Option<ObjectId>,
-    _inside: Inside,
+    outer: Option<Code>,
+    _inside: Option<Inside>,
 }
 
 impl Drop for InsideCode {

@@ -2,7 +2,10 @@
 //!
 //! Device authors need none of this.
 
-pub use crate::context::{Inside, InsideCode, Place, depth, enter, enter_code, innermost};
+pub use crate::context::{
+    Callbacks, Inside, InsideCode, Place, callbacks_are_known_by, depth, enter, enter_code,
+    innermost,
+};
 pub use crate::hold::Hold;
 pub use crate::instance::Typed;
 pub use crate::ledger::{Holder, Reason};

@@ -1,5 +1,6 @@
 //! Typed properties of a class: read and written by name.
 
+use crate::context;
 use crate::error::PropertyError;
 use crate::instance::level_of;
 use crate::object::{Object, ObjectImpl};
@@ -223,6 +224,7 @@ pub(crate) fn get(object: &Object, name: &str) -> Result<Value, PropertyError> {
         .getter
         .as_ref()
         .ok_or_else(|| no_access(object, name, "readable"))?;
+    let _inside = context::enter_accessor(object.id());
     getter(object).ok_or_else(|| no_access(object, name, "readable"))
 }
 
@@ -238,6 +240,7 @@ pub(crate) fn set(object: &Object, name: &str, value: &Value) -> Result<(), Prop
         object: object.describe(),
         reason,
     };
+    let _inside = context::enter_accessor(object.id());
     (property.gate)(object).map_err(refused)?;
     setter(object, value).map_err(|e| match e {
         SetError::WrongType => PropertyError::WrongType {

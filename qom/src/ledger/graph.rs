@@ -46,7 +46,8 @@ pub struct GraphEdge {
     pub reason: Reason,
     /// The source place that made the edge, where it is known.
     pub place: Option<&'static Location<'static>>,
-    /// The object whose code took a user handle, where it was an object's: the handle is in its fields, most likely.
+    /// The object whose code (a hook, a finalizer, a property's accessor, a callback of its regions) took a user handle, where it was an object's: the
+    /// handle is in its fields, most likely. Its number, where it is gone.
     pub taken_by: Option<String>,
 }
 
@@ -166,7 +167,10 @@ impl Graph {
                 Holder::Outside | Holder::Code(_) => None,
             };
             let taken_by = match &edge.holder {
-                Holder::Code(id) => index.get(id).map(|at| self.nodes[*at].label.clone()),
+                Holder::Code(id) => Some(index.get(id).map_or_else(
+                    || format!("#{}, which is gone", id.0),
+                    |at| self.nodes[*at].label.clone(),
+                )),
                 _ => None,
             };
             let from = from.unwrap_or_else(|| {

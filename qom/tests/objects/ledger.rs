@@ -2,7 +2,10 @@
 
 use crate::probe::{LONG, Log, SHORT, plant, probe};
 use qom::layer::{self, Hold, Holder, Reason};
-use qom::{Init, Machine, MachineHandle, NodeKind, ObjectImpl, ObjectOps, Ref, RootObject};
+use qom::{
+    ClassInit, Init, Machine, MachineHandle, NodeKind, ObjectImpl, ObjectOps, Property, Ref,
+    RootObject,
+};
 use std::panic::Location;
 use std::sync::Mutex;
 
@@ -263,6 +266,41 @@ impl ObjectImpl for Keeper {
     fn unparent(&self) {
         self.kept.lock().unwrap().clear();
     }
+    fn class_init(class: &mut ClassInit<'_>) {
+        class.property(
+            Property::new::<String>("keep").set(|keeper: &Self, path: String| {
+                let found = keeper.machine.resolve(&path).ok_or("nobody")?;
+                keeper.kept.lock().unwrap().push(found);
+                Ok(())
+            }),
+        );
+    }
+}
+
+#[test]
+fn so_is_one_that_a_propertys_setter_took_and_who_is_gone_is_told_by_a_number() {
+    let machine = machine(true);
+    let found = plant(&machine, machine.root(), &Log::default(), "found");
+    let keeper = machine.create::<Keeper>().unwrap();
+    machine.root().add_child("keeper", &keeper).unwrap();
+    keeper.kept.lock().unwrap().clear();
+    let keep = || keeper.object().set_property("keep", "/machine/found");
+    keep().unwrap();
+    let text = machine.why_alive(found.object()).to_string();
+    let by = ", taken in the code of ";
+    assert!(text.contains(&format!("{by}/machine/keeper")), "{text}");
+    // What it took is somebody else's by now.
+    let lost = keeper.kept.lock().unwrap().pop();
+    let (id, weak) = (keeper.object().id(), keeper.downgrade());
+    keeper.unparent().unwrap();
+    drop(keeper);
+    machine.wait_finalized(&weak, LONG).unwrap();
+    let text = machine.why_alive(found.object()).to_string();
+    assert!(
+        text.contains(&format!("{by}#{}, which is gone", id.0)),
+        "{text}"
+    );
+    drop(lost);
 }
 
 #[test]
