@@ -23,6 +23,18 @@ pub enum Effort {
 }
 
 impl Effort {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Smoke, Self::Quick, Self::Full];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+
     /// Samples of each contestant.
     pub fn samples(self) -> usize {
         match self {

@@ -27,12 +27,6 @@ pub struct Group {
 
 /// All of them, in the order in which they run.
 pub const GROUPS: &[Group] = &[
-    // First, as a machine's map is built at its start: on a heap that nothing has cut up.
-    Group {
-        name: build::NAME,
-        about: "a whole view in one transaction",
-        run: build::run,
-    },
     Group {
         name: load_store::NAME,
         about: "u32 loads and stores: hot and over a pool of addresses, a guard each and one held",
@@ -57,6 +51,11 @@ pub const GROUPS: &[Group] = &[
         name: commit::NAME,
         about: "one region more or less, shown or hidden, moved, beside many siblings",
         run: commit::run,
+    },
+    Group {
+        name: build::NAME,
+        about: "a whole view in one transaction",
+        run: build::run,
     },
     Group {
         name: threads::NAME,

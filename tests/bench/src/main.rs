@@ -10,7 +10,7 @@ use holdfast_bench::report::Report;
 use holdfast_bench::targets;
 use serde_json::json;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 #[global_allocator]
@@ -34,7 +34,7 @@ usage: cargo xtask bench [GROUP]... [--quick | --smoke] [--json FILE] [--svg DIR
   profile        shows by function where the instructions of these operations, or of all, go
   machine-code   looks for read-modify-writes in what readers execute, with objdump; status 1 if there are any
 
-A cell is median (lower-upper quartile), and for a peer [ours by peer]. The table of targets comes last, from the groups that
+Each group runs in a process of its own. A cell is median (lower-upper quartile), and for a peer [ours by peer]. The table of targets comes last, from the groups that
 ran. Without a group (or with the word `targets`) all of them run:
 ";
 
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     }
     let done = match args.first().map(String::as_str) {
         Some("count") => count(&args[1..]),
+        Some("measure") => measure(&args[1..]),
         Some("instructions") => compare(&args[1..]),
         Some("profile") => profiles(&args[1..]),
         Some("machine-code") => Ok(read_machine_code()),
@@ -102,12 +103,41 @@ fn options(args: Vec<String>) -> Result<Options, String> {
     Ok(options)
 }
 
-fn run(options: &Options) -> Result<ExitCode, String> {
+/// Measures one group, for [`run`], and says what came of it.
+fn measure(args: &[String]) -> Result<ExitCode, String> {
+    let [name, effort] = args else {
+        return Err("measure needs a group and an effort".to_owned());
+    };
+    let group = GROUPS.iter().find(|g| g.name == name);
+    let group = group.ok_or_else(|| format!("no group `{name}`"))?;
+    let effort = Effort::ALL.into_iter().find(|e| e.name() == effort);
     holdfast_bench::ours::touch_ram();
+    let mut report = Report::default();
+    (group.run)(effort.ok_or("no such effort")?, &mut report);
+    println!("{}", report.to_json());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has a group measured in a process of its own: what the others have left of the heap is no part of its figures.
+fn measure_apart(group: &'static Group, effort: Effort, report: &mut Report) -> Result<(), String> {
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", group.name);
+    let program = std::env::current_exe().map_err(|e| told(&e))?;
+    let mut command = Command::new(program);
+    command.args(["measure", group.name, effort.name()]);
+    let done = command.stderr(Stdio::inherit()).output();
+    let done = done.map_err(|e| told(&e))?;
+    if !done.status.success() {
+        return Err(told(&done.status));
+    }
+    let figures = serde_json::from_slice(&done.stdout).map_err(|e| told(&e))?;
+    report.add_json(group.name, &figures)
+}
+
+fn run(options: &Options) -> Result<ExitCode, String> {
     let mut report = Report::default();
     for group in &options.groups {
         let start = Instant::now();
-        (group.run)(options.effort, &mut report);
+        measure_apart(group, options.effort, &mut report)?;
         println!("{}", report.table(group.name));
         eprintln!("{}: {:.1} s", group.name, start.elapsed().as_secs_f64());
     }
@@ -116,7 +146,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if let Some(path) = &options.json {
         let mut all = report.to_json();
         all["targets"] = targets::to_json(&rows);
-        all["effort"] = json!(format!("{:?}", options.effort).to_lowercase());
+        all["effort"] = json!(options.effort.name());
         let text = serde_json::to_string_pretty(&all).map_err(|e| e.to_string())?;
         std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
     }

@@ -21,6 +21,14 @@ pub enum Unit {
 }
 
 impl Unit {
+    const ALL: [Self; 5] = [
+        Self::Nanos,
+        Self::Micros,
+        Self::Millis,
+        Self::Bytes,
+        Self::Number,
+    ];
+
     /// How it is written.
     pub fn name(self) -> &'static str {
         match self {
@@ -227,6 +235,50 @@ impl Report {
             .map(|(group, note)| json!({ "group": group, "note": note }));
         json!({ "figures": figures.collect::<Vec<_>>(), "notes": notes.collect::<Vec<_>>() })
     }
+
+    /// Files what a group has said of itself as [`to_json`](Self::to_json) does.
+    ///
+    /// # Errors
+    /// What is missing, or not as it is written there.
+    pub fn add_json(&mut self, group: &'static str, value: &Value) -> Result<(), String> {
+        let list = |name: &str| {
+            let list = value[name].as_array();
+            list.ok_or_else(|| format!("{group}: no list of {name}"))
+        };
+        for figure in list("figures")? {
+            let figure = figure_of(group, figure);
+            self.figures
+                .push(figure.ok_or_else(|| format!("{group}: not a figure"))?);
+        }
+        for note in list("notes")? {
+            let text = note["note"].as_str();
+            self.note(
+                group,
+                text.ok_or_else(|| format!("{group}: not a note"))?.into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn figure_of(group: &'static str, value: &Value) -> Option<Figure> {
+    let number = |name: &str| value[name].as_f64();
+    let unit = value["unit"].as_str()?;
+    Some(Figure {
+        group,
+        work: value["work"].as_str()?.to_owned(),
+        n: value["n"].as_u64()?,
+        who: value["who"].as_str()?.to_owned(),
+        unit: Unit::ALL.into_iter().find(|u| u.name() == unit)?,
+        summary: Summary {
+            median: number("median")?,
+            low: number("low_quartile")?,
+            high: number("high_quartile")?,
+            least: number("least")?,
+            samples: value["samples"].as_u64()?.try_into().ok()?,
+        },
+        against: value["against"].as_str().map(str::to_owned),
+    })
 }
 
 /// A number with three significant digits or all before the point.
@@ -300,6 +352,19 @@ mod tests {
         );
         assert_eq!(peer["ours_by_peer"].as_f64(), Some(0.25));
         assert!(value["figures"][0]["ours_by_peer"].is_null());
+    }
+
+    #[test]
+    fn what_is_written_as_json_is_read_from_it() {
+        let mut report = report();
+        report.note("g", "so it is".to_owned());
+        let mut again = Report::default();
+        again.add_json("g", &report.to_json()).unwrap();
+        assert_eq!(again.to_json(), report.to_json());
+        assert_eq!(again.table("g"), report.table("g"));
+        let broken = json!({ "figures": [{ "work": "w" }], "notes": [] });
+        assert!(again.add_json("g", &broken).is_err());
+        assert!(again.add_json("g", &json!({})).is_err());
     }
 
     #[test]
