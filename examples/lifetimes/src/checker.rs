@@ -11,6 +11,7 @@
 //! What it has looked at is counted ([`Checked`]), so that a log in which nothing happens is told from one that is in order.
 
 use crate::run::{Event, members};
+use crate::severity::grouped;
 use crate::state::{Id, MAPS, OBJECTS, SPACES, State};
 
 /// How often an order was looked at and found right.
@@ -45,8 +46,11 @@ impl Checked {
             spaces,
         } = self;
         format!(
-            "{regions} regions were finalized before their owners; {shown} that an address space had shown or a mapping had led to, a grace period after the last one did; \
-             {spaces} address spaces were closed before their holders were finalized"
+            "{} regions were finalized before their owners; {} that an address space had shown or a mapping had led to, a grace period after the last one did; \
+             {} address spaces were closed before their holders were finalized",
+            grouped(regions),
+            grouped(shown),
+            grouped(spaces),
         )
     }
 }

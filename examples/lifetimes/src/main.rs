@@ -61,7 +61,10 @@ fn about(table: &Table, row: &str, arguments: &Arguments) -> ExitCode {
         "    {:<10} {:<12} {}\n{:28}finalized: {}\n{:28}expected: {}; left: {}",
         "the crates",
         cell.word,
-        cell.refused.as_deref().unwrap_or_default(),
+        cell.wrong
+            .as_deref()
+            .or(cell.refused.as_deref())
+            .unwrap_or_default(),
         "",
         or_nobody(&cell.order),
         "",

@@ -71,8 +71,10 @@ pub struct Cell {
     pub verdict: Verdict,
     /// The same in a word.
     pub word: String,
-    /// Clean, or refused with nothing left.
+    /// Clean, or refused with nothing left, and as in the model.
     pub is_good: bool,
+    /// Why it is not, where the word does not say it.
+    pub wrong: Option<String>,
     /// The error by which a step was refused.
     pub refused: Option<String>,
     /// The finalizers in order.

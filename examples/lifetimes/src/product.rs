@@ -53,6 +53,8 @@ pub struct Report {
     pub order: Vec<String>,
     /// What was refused first: the text of the product's typed error.
     pub refused: Option<String>,
+    /// What went wrong first, where the crates did what they must not.
+    pub wrong: Option<String>,
     /// Who should be gone and is not.
     pub left: Vec<String>,
     /// The ledger's explanation of each that is left: holder, reason and source line.
@@ -153,6 +155,7 @@ impl Report {
             verdict: Verdict::Clean,
             order: order(stage, &log),
             refused: None,
+            wrong: None,
             why,
             held,
             graph_before,
@@ -172,6 +175,10 @@ impl Report {
             _ => None,
         });
         self.refused = refused.map(|(_, text)| text.clone());
+        self.wrong = log.iter().find_map(|happened| match happened {
+            Happened::Wrong(_, text) => Some(text.clone()),
+            _ => None,
+        });
         let wrong = |which: Wrong| {
             log.iter()
                 .any(|happened| matches!(happened, Happened::Wrong(wrong, _) if *wrong == which))

@@ -3,8 +3,9 @@
 use super::{Agreement, Cell, Real};
 use crate::abreast::two_at_a_time;
 use crate::exhibit::{self, Exhibit};
+use crate::policy::Policy;
 use crate::product;
-use crate::scenario::Scenario;
+use crate::scenario::{self, Scenario};
 use crate::severity::Loop;
 use crate::table::Table;
 
@@ -20,11 +21,21 @@ impl Cell {
     }
 
     fn from_report(scenario: &Scenario, report: product::Report) -> Self {
+        let model = scenario::play(scenario, Policy::Withdrawal.rules()).verdict;
+        // A refusal's kind as well.
+        let is_alike = report.verdict == model;
+        let crates = report.verdict;
+        let differs = || format!("the crates {crates:?}, the model {model:?}");
         Self {
             row: scenario.row,
             verdict: report.verdict,
-            word: report.verdict.word().into(),
-            is_good: report.verdict.is_good(),
+            word: if is_alike || !report.verdict.is_good() {
+                report.verdict.word().into()
+            } else {
+                "DIFFERS".into()
+            },
+            is_good: report.verdict.is_good() && is_alike,
+            wrong: report.wrong.or_else(|| (!is_alike).then(differs)),
             refused: report.refused,
             order: report.order,
             held: report.held,
@@ -52,6 +63,15 @@ impl Cell {
             stages,
             ..Self::from_report(scenario, report)
         }
+    }
+}
+
+impl Cell {
+    /// What is not as it should be in it: `15'' on the crates: D is finalized while …`.
+    pub(super) fn told(&self) -> String {
+        let wrong = self.wrong.as_ref();
+        let wrong = wrong.map_or_else(String::new, |wrong| format!(": {wrong}"));
+        format!("{} on the crates{wrong}", self.row)
     }
 }
 
@@ -124,7 +144,7 @@ impl Real {
     /// an alias that shows something after its target's end.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
-        let cells = bad.map(|cell| format!("{} on the crates", cell.row));
+        let cells = bad.map(Cell::told);
         let wrong = self.cells.iter().filter(|cell| cell.shown.is_wrong);
         let shown = wrong.map(|cell| format!("what {} shows on the crates", cell.row));
         let leaking = self.courses.iter().filter(|(_, course)| course.leaks());

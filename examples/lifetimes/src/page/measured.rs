@@ -2,7 +2,7 @@
 
 use super::{Real, escape};
 use crate::exhibit::{self, Exhibit};
-use crate::product::latency::{MET, Measured, RESTS, WAKES};
+use crate::product::latency::{MET, Measured, QUEUED, RESTS, WAKES};
 use std::fmt::Write as _;
 
 /// What belongs into the article of a scenario.
@@ -65,7 +65,7 @@ fn unmaps(measured: &Measured) -> String {
          and the time ends when no view holds the region any more. Views may rest for {} µs then: half a millisecond with whoever retires the next ones, and the \
          pace of grace periods (<code>DomainConfig::pace</code>).</p>\
          <p>The bound is on the time after the reader has left, and from the command on where there is none. It is the sum of the crates’ own sleeps, and of {} µs for each of the two to four threads that are woken \
-         one after the other. It is fixed; held against it are unmaps right before and right after which a woken thread was no later than that, and during which none waited for a core. Others are taken again, and where too few are so calm nothing is judged, \
+         one after the other. It is fixed; held against it are unmaps right before and right after which a woken thread was no later than that, and during which the threads waited for a core for no more than {} µs in all. Others are taken again, and where too few are so calm nothing is judged, \
          which stands beside the figure. All figures are the middle ones of many. While a reader stays the reclaimer looks after it in sleeps of a quarter of the time that it has waited, \
          50 µs to 20 ms; where nobody stays, it may meet somebody’s short section, and is done within {} µs. What is above its bound is marked: it is a mistake, or a scheduler that was at rest before and after, but not meanwhile. \
          No bound is on the reader: who waits for him gets a typed error with his name after the time \
@@ -75,6 +75,7 @@ fn unmaps(measured: &Measured) -> String {
          <th scope=\"col\">after it has left, µs</th><th scope=\"col\">bound on that, µs</th></tr></thead><tbody>\n",
         RESTS.as_micros(),
         WAKES.as_micros(),
+        QUEUED.as_micros(),
         MET.as_micros()
     );
     for (stays, answers) in measured.bounded() {

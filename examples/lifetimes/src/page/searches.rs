@@ -1,6 +1,6 @@
 //! What the searches found: numbers, and the shortest way to each kind of ending.
 
-use super::summary::number_text;
+use super::summary::{number_text, searched_steps};
 use super::{badge, escape, ours};
 use crate::scenario::Cast;
 use crate::search::campaign::Searched;
@@ -21,8 +21,8 @@ pub(super) fn write(searches: &[Searched]) -> String {
          drop, nest, detach, alias, open, close, map, unmap, pin, complete, link, unlink, panic, grace period, finalize, collect. What a hook closes it closes when it \
          runs, if it is still open. A state counts as a leak if, after everybody has undone and dropped everything that still has a name, something is left; for Holdfast also if \
          somebody who was withdrawn is kept by anything but a transfer, a grace period, a user’s handle or a link of somebody who stays. A state in which everything goes, but an owner before its region, counts as a wrong order. States that are equal but for a numbering count once. \
-         What goes wrong is not followed further.{}</p>\n",
-        searches.iter().map(|it| it.size.steps).min().unwrap_or(0),
+         What was used after its end, or aborted, is not followed further.{}</p>\n",
+        searched_steps(searches.iter()),
         match first.size.breadth {
             Breadth::Core => "the core menu",
             Breadth::Wide => "the wide menu",

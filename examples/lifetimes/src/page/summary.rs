@@ -1,10 +1,11 @@
 //! The head of the page: the verdict, and what each policy came to in numbers.
 
-use super::{Contents, anchor, ours};
+use super::{Cell, Contents, anchor, ours};
 use crate::order;
 use crate::policy::Policy;
 use crate::scenario::Verdict;
 use crate::search::Found;
+use crate::search::campaign::Searched;
 use crate::severity::grouped;
 use std::fmt::Write as _;
 
@@ -41,7 +42,8 @@ fn verdict(contents: &Contents<'_>) -> String {
         .iter()
         .filter(|it| it.policy == Policy::Withdrawal);
     let ours: Vec<_> = ours.collect();
-    if let Some(steps) = ours.iter().map(|it| it.size.steps).max() {
+    if !ours.is_empty() {
+        let steps = searched_steps(ours.iter().copied());
         let states: u64 = ours.iter().map(|it| it.found.states).sum();
         let bad: u64 = ours.iter().map(|it| it.found.count(|_| true)).sum();
         let states = grouped(states);
@@ -66,6 +68,15 @@ fn verdict(contents: &Contents<'_>) -> String {
     let _ = write!(text, "{}", others(contents));
     text += "</p>\n";
     text + &real(contents)
+}
+
+/// So many steps all of them have been searched to the end; those that have met all states that there are do not end it.
+pub(super) fn searched_steps<'s>(searches: impl Iterator<Item = &'s Searched> + Clone) -> u8 {
+    let cut = searches.clone().filter(|it| !it.found.is_whole);
+    let steps = cut.map(|it| it.found.depth).min();
+    steps
+        .or_else(|| searches.map(|it| it.size.steps).min())
+        .unwrap_or(0)
 }
 
 /// The scenarios, each list of steps once.
@@ -132,9 +143,10 @@ fn real(contents: &Contents<'_>) -> String {
     let Some(real) = contents.real else {
         return String::new();
     };
-    let bad = real.cells.iter().filter(|cell| !cell.is_good).count();
+    let bad = real.cells.iter().filter(|cell| !cell.is_good);
+    let bad: Vec<_> = bad.map(Cell::told).collect();
     let mut text = String::from("<p class=\"verdict\">");
-    if bad == 0 {
+    if bad.is_empty() {
         let _ = write!(
             text,
             "Holdfast’s real crates, with real devices, regions and finalizers, were taken through all {} scenarios: none is left with anything.",
@@ -143,7 +155,8 @@ fn real(contents: &Contents<'_>) -> String {
     } else {
         let _ = write!(
             text,
-            "<strong>On the real crates {bad} scenarios are not clean.</strong>"
+            "<strong>Not clean, or not as in the model</strong>: {}.",
+            super::escape(&bad.join("; "))
         );
     }
     if let Some(agreement) = &real.agreement {

@@ -34,6 +34,7 @@ fn cell(scenario: &Scenario) -> Cell {
         verdict: Verdict::Clean,
         word: "ok".into(),
         is_good: true,
+        wrong: None,
         refused: (scenario.row == "2c").then(|| "a <region> & its \"owner\"".into()),
         order: vec!["M".into(), "D".into()],
         held: vec![],
@@ -172,6 +173,41 @@ fn make_page(with_real: bool) -> String {
         sizes,
         real: with_real.then_some(&real),
     })
+}
+
+#[test]
+fn a_search_that_was_cut_claims_the_steps_that_it_took() {
+    let table = Table::of_everything();
+    let searches = search_all(&[Policy::Withdrawal], |_| 40, Breadth::Core, 500, |_| ());
+    let depth = searches.iter().map(|it| it.found.depth).min().unwrap();
+    assert!(searches.iter().all(|it| it.found.is_cut) && depth < 10);
+    let page = write(&Contents {
+        table: &table,
+        searches: &searches,
+        loops: &[],
+        sizes: Sizes::default(),
+        real: None,
+    });
+    assert!(!page.contains("up to 40 steps"));
+    assert_eq!(page.matches(&format!("up to {depth} steps")).count(), 2);
+}
+
+#[test]
+fn the_verdict_says_which_rows_of_the_crates_are_wrong() {
+    let table = Table::of_everything();
+    let mut real = real(&table);
+    real.cells[3].is_good = false;
+    real.cells[3].wrong = Some("M goes before D".into());
+    let page = write(&Contents {
+        table: &table,
+        searches: &[],
+        loops: &[],
+        sizes: Sizes::default(),
+        real: Some(&real),
+    });
+    assert!(page.contains(
+        "Not clean, or not as in the model</strong>: 2a' on the crates: M goes before D."
+    ));
 }
 
 /// The values of an attribute.
@@ -353,7 +389,7 @@ fn what_the_crates_said_is_escaped_and_shown() {
     assert!(
         with.contains("In 1,234 generated sequences of 45,678 steps in all, 5 of them refused")
             && with.contains("after every step (all of them random walks).")
-            && with.contains("4321 address spaces were closed before their holders")
+            && with.contains("4,321 address spaces were closed before their holders")
     );
     assert!(with.contains(&format!("id=\"{}-real\"", anchor("2a'"))));
     assert!(!page(false).contains("-real\""));
@@ -439,6 +475,9 @@ fn what_the_ledger_does_not_explain_is_a_failure_and_so_is_a_loop_that_leaves_so
     real.explained[0].held[0].line = line;
     real.cells[3].is_good = false;
     assert_eq!(real.failures(), ["2a' on the crates"]);
+    real.cells[3].wrong = Some("M goes before D".into());
+    let told = "2a' on the crates: M goes before D";
+    assert_eq!(real.failures(), [told]);
     real.cells[3].is_good = true;
     real.cells[3].shown.is_wrong = true;
     assert_eq!(real.failures(), ["what 2a' shows on the crates"]);

@@ -20,6 +20,7 @@ mod meanwhile;
 mod reader;
 
 pub use bound::{MET, RESTS, WAKES, asleep};
+pub use calm::QUEUED;
 pub use meanwhile::{Meanwhile, meanwhile};
 
 use super::PATIENCE;
@@ -245,9 +246,10 @@ pub fn text(measured: &Measured) -> String {
     let mut text = format!(
         "the answer to an unmap with a reader in its section. In a hurry: VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB through the ring of a virtio-gpu, to the interrupt for its fenced reply.\n\
          Without: no command does that; the blob's region is taken out by hand, and it ends when no view holds it, which may rest for {} µs.\n\
-         All figures are the middle ones of unmaps before and after which a woken thread was no more than {} µs late, and during which none waited for a core; the bounds are fixed, and have those for each thread that is woken. Now it is {} µs:\n",
+         All figures are the middle ones of unmaps before and after which a woken thread was no more than {} µs late, and during which all waited for a core for no more than {} µs in all; the bounds are fixed, and have those for each thread that is woken. Now it is {} µs:\n",
         RESTS.as_micros(),
         WAKES.as_micros(),
+        QUEUED.as_micros(),
         measured.waking.as_micros()
     );
     for (stays, answers) in measured.bounded() {

@@ -4,7 +4,7 @@ use super::middle;
 use super::stage::Set;
 use super::world::{World, turns};
 use crate::scenario::{Scenario, Script, Stretch};
-use crate::severity::{Course, Events, POINTS, Point, Took};
+use crate::severity::{Course, Events, POINTS, Point, Sizes, Took};
 use crate::step::Step;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,13 @@ pub struct Sample {
     pub live_objects: u64,
     /// Bytes behind regions that have not been given back.
     pub bytes: u64,
+    /// Address spaces and mappings that are open in the name of somebody who is finalized.
+    pub handles: u64,
 }
 
 impl Sample {
     const fn is_empty(&self) -> bool {
-        self.live_objects == 0 && self.bytes == 0
+        self.live_objects == 0 && self.bytes == 0 && self.handles == 0
     }
 }
 
@@ -45,7 +47,7 @@ pub struct Cycles {
 /// let row = ROWS.iter().find(|row| row.row == "3c").unwrap();
 /// let cycles = cycles(row, 20, 10);
 /// assert_eq!(cycles.samples.len(), 3);
-/// assert!(cycles.samples.iter().all(|sample| (sample.live_objects, sample.bytes) == (0, 0)));
+/// assert!(cycles.samples.iter().all(|sample| (sample.live_objects, sample.bytes, sample.handles) == (0, 0, 0)));
 /// let events = cycles.events.unwrap();
 /// assert_eq!((events.cycles, events.least, events.most), (20, 1, 1));
 /// ```
@@ -93,10 +95,12 @@ pub fn cycles(scenario: &Scenario, n: u32, every: u32) -> Cycles {
 /// The course of a scenario that is played `n` times in one machine, as the model's are.
 pub fn course(scenario: &Scenario, n: u32) -> Course {
     let repeated = cycles(scenario, n, (n / POINTS).max(1));
+    // As the model has it.
+    let of_handles = Sizes::default().handle;
     let points = repeated.samples.into_iter().map(|sample| Point {
         cycle: sample.cycle,
         objects: sample.live_objects,
-        bytes: sample.bytes,
+        bytes: sample.bytes + sample.handles * of_handles,
     });
     Course {
         name: "the crates",
@@ -155,6 +159,53 @@ impl World {
             cycle,
             live_objects: self.live_objects(),
             bytes: self.bytes.bytes(),
+            handles: self.left_open(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::rows::ROWS;
+
+    #[test]
+    fn what_is_open_in_the_name_of_somebody_gone_is_left() {
+        let row = ROWS.iter().find(|row| row.row == "15''").unwrap();
+        let script = Script::of(row);
+        let mut world = World::unread("left");
+        world.cast(script.cast, &script.steps);
+        let holder = turns(&script.steps)
+            .find_map(|(_, step, rest)| {
+                world.take(step, rest);
+                let set = world.stage.set();
+                set.spaces
+                    .iter()
+                    .flatten()
+                    .last()
+                    .map(|opened| opened.holder)
+            })
+            .expect("somebody opens a space");
+        assert_eq!(world.sample(0).handles, 0);
+        let mark = |world: &World, gone| {
+            let mut set = world.stage.set();
+            let actor = set.actors[holder.index()].as_mut();
+            actor.expect("there is a holder").finalized = gone;
+        };
+        mark(&world, true);
+        let sample = world.sample(0);
+        assert!(sample.handles == 1 && !sample.is_empty(), "{sample:?}");
+        let space = world
+            .stage
+            .set()
+            .spaces
+            .iter()
+            .flatten()
+            .last()
+            .map(|it| it.space.clone());
+        space.expect("it is there").close();
+        assert_eq!(world.sample(0).handles, 0);
+        mark(&world, false);
+        world.end();
     }
 }

@@ -128,6 +128,19 @@ pub(crate) struct Set {
 }
 
 impl Set {
+    /// Address spaces and mappings that are open in the name of somebody who is finalized.
+    pub(crate) fn left_open(&self) -> usize {
+        let is_gone = |id: Id| {
+            let actor = self.actors.get(id.index()).and_then(Option::as_ref);
+            actor.is_some_and(|actor| actor.finalized)
+        };
+        let spaces = self.spaces.iter().flatten();
+        let spaces = spaces.filter(|opened| !opened.space.is_closed() && is_gone(opened.holder));
+        let maps = self.maps.iter().flatten();
+        let maps = maps.filter(|mapped| mapped.mapping.is_open() && is_gone(mapped.holder));
+        spaces.count() + maps.count()
+    }
+
     pub(crate) fn name(&self, id: Id) -> String {
         match self.cast.name(id) {
             "" => format!("object{}", id.0),

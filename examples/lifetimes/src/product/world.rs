@@ -307,6 +307,13 @@ impl World {
         live.saturating_sub(self.base + home + staying)
     }
 
+    /// Address spaces and mappings that are open in the name of somebody who is finalized, of this scenario and of those before.
+    pub(crate) fn left_open(&self) -> u64 {
+        let before = self.left.iter().map(Set::left_open);
+        let now = self.stage.set().left_open();
+        (before.sum::<usize>() + now) as u64
+    }
+
     /// What the scenario left alone goes, and another can begin; whoever is left of it stays as he is.
     pub(crate) fn move_on(&mut self) {
         let spaces = self.stage.set().spaces.clone();
@@ -323,7 +330,7 @@ impl World {
         self.grace();
         let set = std::mem::take(&mut *self.stage.set());
         let is_left = set.actors.iter().flatten().any(|actor| !actor.finalized);
-        if is_left {
+        if is_left || set.left_open() > 0 {
             self.left.push(set);
         }
     }

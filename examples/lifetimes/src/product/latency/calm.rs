@@ -18,7 +18,7 @@ const WAKEUPS: usize = 5;
 const PAUSE: Duration = Duration::from_micros(150);
 
 /// For how long in all the threads of a calm machine wait for a core about one unmap: a few of them are woken, each some 20 µs after it was called.
-const QUEUED: Duration = Duration::from_micros(200);
+pub const QUEUED: Duration = Duration::from_micros(200);
 
 /// A thread that does nothing but sleep and be woken.
 pub(super) struct Probe {
