@@ -30,8 +30,6 @@ pub(crate) struct Topo {
     pub(crate) topology: Topology,
     pub(crate) views: Views<Leaf>,
     pub(crate) regions: ByRegion<Entered>,
-    /// Alias → target, by alias.
-    pub(crate) alias_holds: ByRegion<Hold>,
     /// Address space → root.
     pub(crate) root_holds: BTreeMap<SpaceKey, Hold>,
     pub(crate) spaces: BTreeMap<SpaceKey, Arc<SpaceInner>>,
@@ -54,6 +52,8 @@ pub(crate) struct Entered {
     pub(crate) core: Arc<RegionCore>,
     /// Container → this.
     pub(crate) contained: Option<Hold>,
+    /// This → target, of an alias.
+    pub(crate) target: Option<Hold>,
 }
 
 impl Entered {
@@ -100,7 +100,6 @@ impl MemoryState {
                 topology: Topology::new(),
                 views: Views::new(),
                 regions: ByRegion::default(),
-                alias_holds: ByRegion::default(),
                 root_holds: BTreeMap::new(),
                 spaces: BTreeMap::new(),
                 closing: Vec::new(),

@@ -236,16 +236,12 @@ pub(crate) fn enter_region(
             .topology
             .insert(spec)
             .map_err(|error| topo.explain(error))?;
-        if let Some(target) = target
-            && let Some(hold) = Hold::new(target, ALIAS, Holder::object(object))
-        {
-            topo.alias_holds.insert(key, hold);
-        }
         let region = region_of(object)?;
         let entered = Entered {
             object: object.clone(),
             core: region.core().clone(),
             contained: None,
+            target: target.and_then(|target| Hold::new(target, ALIAS, Holder::object(object))),
         };
         topo.regions.insert(key, entered);
         region.set_key(key);
@@ -312,7 +308,9 @@ pub(crate) fn del_subregion(container: &Pointer, sub: &Pointer) -> Result<(), Re
         topo.topology
             .del_subregion(container_key, sub_key)
             .map_err(|error| topo.explain(error))?;
-        topo.let_go_of_subregion(sub_key);
+        let sub = topo.regions.get_mut(sub_key);
+        let hold = sub.and_then(|sub| sub.contained.take());
+        topo.garbage.extend(hold);
         Ok(())
     })
 }
@@ -409,27 +407,23 @@ impl Topo {
         let Some(node) = self.topology.get(key) else {
             return;
         };
-        let subs: Vec<RegionKey> = node.children().collect();
-        let aliases: Vec<RegionKey> = node.aliases().collect();
-        let spaces = node.spaces().to_vec();
-        self.let_go_of_subregion(key);
-        self.garbage.extend(self.alias_holds.remove(key));
-        for sub in subs {
-            self.let_go_of_subregion(sub);
+        if let Some(entered) = self.regions.get_mut(key) {
+            self.garbage.extend(entered.contained.take());
+            self.garbage.extend(entered.target.take());
         }
-        for alias in aliases {
-            self.garbage.extend(self.alias_holds.remove(alias));
+        for sub in node.children_by_chance() {
+            let sub = self.regions.get_mut(sub);
+            self.garbage
+                .extend(sub.and_then(|sub| sub.contained.take()));
         }
-        for space in spaces {
-            self.garbage.extend(self.root_holds.remove(&space));
+        for alias in node.aliases() {
+            let alias = self.regions.get_mut(alias);
+            self.garbage
+                .extend(alias.and_then(|alias| alias.target.take()));
         }
-    }
-
-    /// The hold of the edge from a container to `sub`, if it is in one.
-    fn let_go_of_subregion(&mut self, sub: RegionKey) {
-        let entered = self.regions.get_mut(sub);
-        let hold = entered.and_then(|entered| entered.contained.take());
-        self.garbage.extend(hold);
+        for space in node.spaces() {
+            self.garbage.extend(self.root_holds.remove(space));
+        }
     }
 
     fn name(&self, key: RegionKey) -> String {

@@ -143,6 +143,11 @@ impl Node {
         all.into_iter().map(|one| one.key)
     }
 
+    /// Its subregions, in no order.
+    pub(crate) fn children_by_chance(&self) -> impl Iterator<Item = RegionKey> + '_ {
+        self.children.all.iter().map(|one| one.key)
+    }
+
     /// The aliases whose target it is.
     pub fn aliases(&self) -> impl DoubleEndedIterator<Item = RegionKey> + '_ {
         self.aliases.iter().copied()
