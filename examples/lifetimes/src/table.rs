@@ -103,6 +103,10 @@ impl Table {
                 "",
                 report.sets()
             );
+            let counts = report.counts(policy.rules());
+            if !counts.is_empty() {
+                let _ = writeln!(text, "{:28}counted: {}", "", counts.join(", "));
+            }
         }
         if let Some(difference) = Difference::of(row) {
             let _ = writeln!(text, "    {}", difference.sentence());

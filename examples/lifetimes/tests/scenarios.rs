@@ -53,6 +53,13 @@ fn who_may_be_left_and_who_is_left_are_told() {
         assert_eq!(sets, told, "{row} {policy:?}");
         assert!(table.about(row).unwrap().contains(told), "{row}");
     }
+    let counts = |row, policy: Policy| table.report(row, policy).unwrap().counts(policy.rules());
+    assert_eq!(
+        counts("3c", Policy::Piggyback),
+        ["D =(child)=> M", "D =(mapping)=> D"]
+    );
+    assert_eq!(counts("3c", Policy::Withdrawal), [""; 0]);
+    assert_eq!(counts("17", Policy::Piggyback), [""; 0], "an abort");
     let aborted = table.report("17", Policy::Piggyback).unwrap();
     assert!(aborted.is_aborted() && aborted.sets().ends_with("not told, as it aborts"));
 }

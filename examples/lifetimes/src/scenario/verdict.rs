@@ -2,7 +2,7 @@
 
 use super::{Cast, Scenario, Script};
 use crate::checker::{self, Broken, Checked};
-use crate::edges::{Edge, why_alive};
+use crate::edges::{Edge, edges, why_alive};
 use crate::policy::Rules;
 use crate::run::{Event, members};
 use crate::state::{Faults, Id, OBJECTS, State, flag};
@@ -172,6 +172,18 @@ impl Report {
     /// Whether an assertion failed: after that nothing runs, and nothing is left to leak.
     pub const fn is_aborted(&self) -> bool {
         self.faults.has(Faults::ABORT)
+    }
+
+    /// The counted edges at the end into whoever is left, each as often as it is counted: `D =(mapping)=> M`. None after an abort, where nothing is left to
+    /// keep.
+    pub fn counts(&self, rules: &Rules) -> Vec<String> {
+        let into_left = |edge: &Edge| self.leaked.contains(&edge.to) && !self.is_aborted();
+        let counted = edges(&self.state, rules).into_iter().filter(into_left);
+        let told = counted.map(|edge| {
+            let (from, to) = (self.cast.name(edge.from), self.cast.name(edge.to));
+            format!("{from} =({})=> {to}", edge.reason.word())
+        });
+        told.collect()
     }
 
     /// Who is to be left and who is: `expected: nobody; left: D, M`.
