@@ -213,7 +213,7 @@ const CASES: &[Case] = &[
         misbehave: deeds::own_region,
     },
     Case {
-        rows: &["7", "7'", "C5a", "C5b", "C13", "C14"],
+        rows: &["7", "7'", "C5a", "C5b", "C5c", "C13", "C14"],
         title: "an object that is no device keeps a counted handle to its own region",
         near: "",
         misbehave: deeds::plain_owner,

@@ -18,6 +18,7 @@ pub const DEMONSTRATIONS: &[Scenario] = scenarios! {
     "C4", severity, "severity: two cycles of plug, map, unplug; each adds what it leaks";
     "C5a", mapped_under_parent, "nondevice-owner: the parent unplugged while a peer has its hostmem object’s region mapped";
     "C5b", shared_memory, "nondevice-owner: a shared-memory mapping object unparented with its region mapped";
+    "C5c", shared_memory_under_parent, "nondevice-owner: the parent unplugged while a peer has its shared-memory object’s region, in the parent’s BAR, mapped";
     "C6a", rows::never_parented, "never-parented: shown, hidden, dropped before the grace period";
     "C6b", never_parented_after_grace, "never-parented: dropped after the grace period";
     "C7", everything_at_once, "finalize-order: regions before owners, each finalizer once";
@@ -80,6 +81,21 @@ fn shared_memory(s: &mut Script) {
     s.grace();
     s.unplug(peer);
     s.unplug(g);
+}
+
+/// The object's region is in its parent's BAR, where the machine's space shows it, and nobody takes it out.
+fn shared_memory_under_parent(s: &mut Script) {
+    let sys = s.shown_system("S");
+    let g = s.plugged("G");
+    let peer = s.plugged("E");
+    let bar = s.container("BAR", g);
+    s.nest(bar, sys);
+    let (_, memory) = rows::hostmem(s, g);
+    s.nest(memory, bar);
+    s.map(memory, peer, At::Unrealize);
+    s.unplug(g);
+    s.grace();
+    s.unplug(peer);
 }
 
 fn never_parented_after_grace(s: &mut Script) {
