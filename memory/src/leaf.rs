@@ -14,10 +14,11 @@ use crate::flat::{FlatRange, RangeValue};
 use crate::host::{HostMemory, VolatileBytes};
 use crate::kept::Part;
 use crate::reentrancy::Here;
+use crate::region::bound::{self, Bound};
 use crate::region::{ErasedOps, RegionCore, RegionKind};
 use crate::state::Entered;
 use qom::Object;
-use qom::layer::{Hold, Holder, Reason, Typed};
+use qom::layer::{Hold, Holder, Pointer, Reason};
 use std::sync::Arc;
 
 /// A view shows a region.
@@ -46,31 +47,42 @@ impl RangeValue for Leaf {
     }
 }
 
+/// In this order, so that what an access to a device needs is behind the counts of the pointers to it, and near its begin.
+#[repr(C)]
 struct LeafInner {
-    /// INVARIANT: this and the core go before the hold does, so that the region's own pointers to what they have are always the last: what the
+    /// INVARIANT: this goes before the hold does, so that the region's own pointers to what it has are always the last: what the
     /// device's callbacks do when they are dropped is no business of whoever lets go of a snapshot.
-    calls: Option<Calls>,
+    shown: Shown,
     /// The direct bytes as the host has them mapped.
     host: Option<HostMemory>,
-    core: Arc<RegionCore>,
     range: FlatRange,
     /// Dropped with the last view that shows the range, a grace period after it was replaced: by whoever retires the next view, or on the executor.
     hold: Option<Hold>,
 }
 
-/// What an access that goes to callbacks needs, in one place: in a map of thousands of devices each place more is a miss of the caches. (Not aligned
-/// to a line of them, as blocks with an alignment are slow to be had from the system's allocator, and each range of a view has one.)
-pub(crate) struct Calls {
-    pub(crate) ops: Arc<dyn ErasedOps>,
-    pub(crate) owner: Typed,
-    /// Where in the region the range begins.
-    offset: u64,
-    pub(crate) rules: AccessRules,
-    /// The sizes (as bits 1, 2, 4, 8) of which an aligned access is one call with nothing to be shifted; and what else is said by a bit.
-    flags: u8,
+/// What a range shows: a region with callbacks, or one without.
+enum Shown {
+    Calls(Calls),
+    Bytes(Arc<RegionCore>),
 }
 
-const _: () = assert!(size_of::<Calls>() == 64, "as much as a line of the caches");
+/// What an access that goes to callbacks needs, in one place: in a map of thousands of devices each place more is a miss of the caches. (Not aligned
+/// to a line of them, as blocks with an alignment are slow to be had from the system's allocator, and each range of a view has one.)
+#[repr(C)]
+pub(crate) struct Calls {
+    pub(crate) bound: Bound,
+    /// Where in the region the range begins.
+    offset: u64,
+    /// The sizes (as bits 1, 2, 4, 8) of which an aligned access is one call with nothing to be shifted; and what else is said by a bit.
+    flags: u8,
+    pub(crate) rules: AccessRules,
+    core: Arc<RegionCore>,
+}
+
+const _: () = assert!(
+    size_of::<Shown>() == 56,
+    "what is there is told by a pointer that is none"
+);
 
 /// Reads go to the callbacks; of a ROM device in direct mode they do not.
 const READS: u8 = 0x10;
@@ -80,11 +92,10 @@ const REENTRANT: u8 = 0x20;
 const USUAL: u8 = 0x40;
 
 impl Calls {
-    fn new(core: &RegionCore, range: &FlatRange) -> Option<Self> {
+    fn new(core: &Arc<RegionCore>, range: &FlatRange) -> Option<Self> {
         let ops = core.ops.clone()?;
         Some(Self {
-            owner: ops.owner(&core.owner),
-            ops,
+            bound: ops.bind(&core.owner)?,
             offset: range.offset.0,
             rules: core.rules,
             flags: core.rules.plain_sizes()
@@ -95,7 +106,26 @@ impl Calls {
                 } else {
                     0
                 },
+            core: core.clone(),
         })
+    }
+
+    /// On whom is called.
+    #[inline]
+    pub(crate) fn owner(&self) -> &Pointer {
+        self.bound.owner()
+    }
+
+    /// What takes accesses of several calls.
+    pub(crate) fn ops(&self) -> &dyn ErasedOps {
+        let ops = self.core.ops.as_deref();
+        ops.expect("made of a region with callbacks")
+    }
+
+    /// Whether reads go to the callbacks.
+    #[inline]
+    pub(crate) fn takes_reads(&self) -> bool {
+        self.flags & READS != 0
     }
 
     #[inline]
@@ -103,10 +133,11 @@ impl Calls {
         self.flags & REENTRANT != 0
     }
 
-    /// Whether an access in the target's byte order is one call, as it is, of callbacks that are not entered again. Implies [`is_plain`](Self::is_plain).
+    /// Whether an access in the target's byte order is one call, as it is, of callbacks that are not entered again. Implies [`is_plain`](Self::is_plain),
+    /// and of a read that reads are [for them](Self::takes_reads).
     #[inline]
-    pub(crate) fn is_usual(&self, offset: u64, size: u8) -> bool {
-        let needed = USUAL | size;
+    pub(crate) fn is_usual(&self, offset: u64, size: u8, is_write: bool) -> bool {
+        let needed = USUAL | size | if is_write { 0 } else { READS };
         self.flags & needed == needed && offset & u64::from(size - 1) == 0
     }
 
@@ -119,43 +150,47 @@ impl Calls {
 
 /// Where an access has found callbacks: one word, as what is called has many arguments already.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    /// INVARIANT: it has calls.
-    inner: &'a LeafInner,
-}
+pub(crate) struct Place<'a>(&'a Calls);
 
 impl<'a> Place<'a> {
     /// What is called there.
     #[inline]
     pub(crate) fn calls(self) -> &'a Calls {
-        let calls = self.inner.calls.as_ref();
-        calls.expect("a place is made where there are calls")
+        self.0
     }
 
     /// The region's, for messages.
     pub(crate) fn core(self) -> &'a RegionCore {
-        &self.inner.core
+        &self.0.core
     }
 
     /// A read in the target's byte order by what is called there, at `offset` in the region.
     #[inline]
     pub(crate) fn load(self, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
-        let ops = &self.calls().ops;
-        ops.load(Here::find(), self, offset, size, attrs)
+        bound::load(Here::find(), self, offset, size, attrs)
     }
 
     /// A write of that kind.
     #[inline]
     pub(crate) fn store(self, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
-        let ops = &self.calls().ops;
-        ops.store(Here::find(), self, offset, size, attrs, value)
+        bound::store(Here::find(), self, offset, size, attrs, value)
+    }
+}
+
+impl LeafInner {
+    #[inline]
+    fn calls(&self) -> Option<&Calls> {
+        match &self.shown {
+            Shown::Calls(calls) => Some(calls),
+            Shown::Bytes(_) => None,
+        }
     }
 }
 
 impl Leaf {
     pub(crate) fn new(region: &Entered, range: &FlatRange, holder: &Holder) -> Self {
         let hold = Hold::new(&region.object, VIEW, holder.clone());
-        let core = region.core.clone();
+        let core = &region.core;
         let reads_directly = match core.kind {
             RegionKind::Ram => true,
             RegionKind::RomDevice => range.romd,
@@ -180,8 +215,10 @@ impl Leaf {
             direct,
             inner: Arc::new(LeafInner {
                 host,
-                calls: Calls::new(&core, range),
-                core,
+                shown: match Calls::new(core, range) {
+                    Some(calls) => Shown::Calls(calls),
+                    None => Shown::Bytes(core.clone()),
+                },
                 range: *range,
                 hold,
             }),
@@ -211,23 +248,23 @@ impl Leaf {
     /// Where a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
     #[inline]
     pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(Place<'_>, u64)> {
-        let inner = &*self.inner;
-        let calls = inner.calls.as_ref();
-        let calls = calls.filter(|calls| calls.flags & READS != 0)?;
-        Some((Place { inner }, calls.offset + offset))
+        let found = self.calls(offset);
+        found.filter(|(at, _)| at.calls().takes_reads())
     }
 
-    /// The same for a write.
+    /// What there is to be called at byte `offset` of the range, and at which place in the region: by any write, and by reads [where it takes them](Calls::takes_reads).
     #[inline]
-    pub(crate) fn calls_for_write(&self, offset: u64) -> Option<(Place<'_>, u64)> {
-        let inner = &*self.inner;
-        let calls = inner.calls.as_ref()?;
-        Some((Place { inner }, calls.offset + offset))
+    pub(crate) fn calls(&self, offset: u64) -> Option<(Place<'_>, u64)> {
+        let calls = self.inner.calls()?;
+        Some((Place(calls), calls.offset + offset))
     }
 
     #[inline]
     pub(crate) fn core(&self) -> &RegionCore {
-        &self.inner.core
+        match &self.inner.shown {
+            Shown::Calls(calls) => &calls.core,
+            Shown::Bytes(core) => core,
+        }
     }
 
     /// The bytes of the range that can be read without a callback, from its begin; they may be fewer than the range.

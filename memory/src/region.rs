@@ -4,6 +4,7 @@
 //! withdrawal to its finalization it holds it, so an owner is finalized after its regions.
 
 mod api;
+pub(crate) mod bound;
 mod builder;
 mod error;
 mod ops;

@@ -1,8 +1,8 @@
 //! The quick way of an access by callback answers as the long way does: what is ordinary, and what is not.
 
 use memory::{
-    Access, AccessRules, AddressSpace, Attrs, Endian, Gpa, Listener, MemTxError, Region, RegionApi,
-    RegionOps, Size, transaction,
+    Access, AccessRules, AddressSpace, Attrs, Backing, Endian, Gpa, Listener, MemTxError, Offset,
+    Region, RegionApi, RegionOps, Size, transaction,
 };
 use qom::{Child, Container, Machine, ObjectOps};
 use std::sync::{Arc, Mutex};
@@ -162,4 +162,40 @@ fn a_listener_reaches_no_device() {
         !answers.is_empty() && answers.iter().all(Result::is_err),
         "{answers:?}"
     );
+}
+
+#[test]
+fn reads_past_the_bytes_of_a_rom_device_are_not_for_its_callbacks() {
+    for (endian, value) in [(Endian::Little, 0x0102_0304), (Endian::Big, 0x0403_0201)] {
+        let machine = Machine::new("flash");
+        let backing = Backing::anonymous(0x1000).unwrap();
+        let flash = Region::rom_device("flash", backing, Echo(Arc::default()))
+            .size(Size::new(0x3000))
+            .rules(AccessRules {
+                endian,
+                ..AccessRules::DEFAULT
+            })
+            .create(machine.root())
+            .unwrap();
+        // What is seen begins behind the bytes, so that a range has none at all.
+        let window = Region::alias("window", &flash, Offset(0x2000), Size::new(0x1000))
+            .create(machine.root())
+            .unwrap();
+        let space = AddressSpace::open(machine.root(), "memory", &window).unwrap();
+        let attrs = Attrs::default();
+        let answers = |expected: Result<u32, MemTxError>| {
+            for _ in 0..3 {
+                assert_eq!(space.load(Gpa(4), attrs), expected);
+                assert_eq!(space.enter().load(Gpa(4), attrs), expected);
+                assert_eq!(
+                    space.read(Gpa(4), &mut [0; 4], attrs).is_ok(),
+                    expected.is_ok()
+                );
+                assert_eq!(space.store(Gpa(4), 1_u32, attrs), Ok(()));
+            }
+        };
+        answers(Err(MemTxError::DECODE));
+        flash.set_romd(false).unwrap();
+        answers(Ok(value));
+    }
 }

@@ -7,7 +7,7 @@ pub use crate::context::{
     innermost,
 };
 pub use crate::hold::Hold;
-pub use crate::instance::Typed;
+pub use crate::instance::part;
 pub use crate::ledger::{Holder, Reason};
 pub use crate::opened::Entry;
 pub use crate::panics::message_of;

@@ -5,6 +5,7 @@ use crate::access::{self, Access, Endian, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::leaf::{Calls, Place};
 use crate::reentrancy::{self, Here};
+use crate::region::bound;
 use qom::layer;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +29,12 @@ pub(super) fn call_read(
         Err(refused) => return (0, refused),
     };
     let (value, result) = if calls.is_plain(offset, size) {
-        calls.ops.whole_read(at, offset, size, attrs)
+        let access = Access {
+            offset,
+            size,
+            attrs,
+        };
+        bound::read(at, access)
     } else {
         read_in_parts(at, offset, size, attrs)
     };
@@ -56,7 +62,12 @@ pub(super) fn call_write(
     };
     let value = access::swap_to(calls.rules, order, size, value);
     if calls.is_plain(offset, size) {
-        calls.ops.whole_write(at, offset, size, attrs, value)
+        let access = Access {
+            offset,
+            size,
+            attrs,
+        };
+        bound::write(at, access, value)
     } else {
         write_in_parts(at, offset, size, attrs, value)
     }
@@ -78,10 +89,11 @@ pub(crate) fn admit_at_once(
     offset: u64,
     size: u8,
     attrs: Attrs,
+    is_write: bool,
 ) -> Option<reentrancy::First> {
     let calls = at.calls();
-    let owner = calls.owner.object();
-    if !calls.is_usual(offset, size) || attrs.is_memory_only() || owner.is_withdrawn() {
+    let owner = calls.owner();
+    if !calls.is_usual(offset, size, is_write) || attrs.is_memory_only() || owner.is_withdrawn() {
         return None;
     }
     // A thread that runs a listener is not first either.
@@ -91,7 +103,7 @@ pub(crate) fn admit_at_once(
 /// Several calls, or one of another size; none where the region vetoes it as a whole.
 #[inline(never)]
 fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
-    let (calls, owner) = (at.calls(), &**at.calls().owner.object());
+    let (calls, owner) = (at.calls(), &**at.calls().owner());
     let access = Access {
         offset,
         size,
@@ -103,10 +115,10 @@ fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, Me
             size,
             attrs,
         };
-        calls.ops.read(owner, part)
+        calls.ops().read(owner, part)
     };
     let called = catch_unwind(AssertUnwindSafe(|| {
-        let accepted = calls.ops.accepts(owner, access, false);
+        let accepted = calls.ops().accepts(owner, access, false);
         accepted.then(|| access::read(calls.rules, offset, size, part))
     }));
     match called {
@@ -119,7 +131,7 @@ fn read_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, Me
 /// See [`read_in_parts`].
 #[inline(never)]
 fn write_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
-    let (calls, owner) = (at.calls(), &**at.calls().owner.object());
+    let (calls, owner) = (at.calls(), &**at.calls().owner());
     let access = Access {
         offset,
         size,
@@ -131,10 +143,10 @@ fn write_in_parts(at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64
             size,
             attrs,
         };
-        calls.ops.write(owner, part, value)
+        calls.ops().write(owner, part, value)
     };
     let called = catch_unwind(AssertUnwindSafe(|| {
-        let accepted = calls.ops.accepts(owner, access, true);
+        let accepted = calls.ops().accepts(owner, access, true);
         accepted.then(|| access::write(calls.rules, offset, size, value, part))
     }));
     match called {
@@ -155,14 +167,14 @@ fn admit(
     is_write: bool,
 ) -> Result<Option<reentrancy::Inside>, MemTx> {
     let calls: &Calls = at.calls();
-    let owner = calls.owner.object();
+    let owner = calls.owner();
     // Under the topology lock nobody's code runs but listeners'.
     if attrs.is_memory_only() || layer::depth(layer::Place::Listener) > 0 {
         return Err(at.forbidden(attrs));
     }
     // A callback of a withdrawn owner is not entered any more. A region that is withdrawn without its owner is seen until the
     // view without it is published, which is before the withdrawal returns.
-    if owner.is_withdrawn() {
+    if owner.is_withdrawn() || !is_write && !calls.takes_reads() {
         return Err(MemTx::DECODE_ERROR);
     }
     if !calls.is_plain(offset, size) && !access::is_valid(calls.rules, offset, size) {
@@ -211,8 +223,8 @@ impl Place<'_> {
             size,
             attrs,
         };
-        let (calls, owner) = (self.calls(), self.calls().owner.object());
-        let accepts = || calls.ops.accepts(owner, access, is_write);
+        let (calls, owner) = (self.calls(), self.calls().owner());
+        let accepts = || calls.ops().accepts(owner, access, is_write);
         match catch_unwind(AssertUnwindSafe(accepts)) {
             Ok(true) => {
                 tracing::warn!(
@@ -230,7 +242,7 @@ impl Place<'_> {
     #[cold]
     pub(crate) fn panicked(self, panic: Box<dyn Any + Send>) -> MemTx {
         let text = layer::message_of(panic);
-        let owner = self.calls().owner.object();
+        let owner = self.calls().owner();
         tracing::error!(owner = %owner.describe(), region = self.core().name, panic = text, "a callback panicked");
         layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);
         MemTx::ERROR

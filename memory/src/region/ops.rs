@@ -1,13 +1,10 @@
 //! The callbacks of a region: a trait with the owner's type in it, and its erased form.
 
-use crate::access::{self, Access, MemTx, MemTxError};
-use crate::attrs::Attrs;
-use crate::dispatch;
-use crate::leaf::Place;
-use crate::reentrancy::Here;
-use qom::layer::{Pointer, Typed};
+use super::bound::Bound;
+use crate::access::{Access, MemTx, MemTxError};
+use qom::layer::Pointer;
 use qom::{Object, ObjectImpl, ObjectType};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What a region with callbacks does on an access.
 ///
@@ -131,26 +128,10 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
     }
 }
 
-/// [`RegionOps`] without the owner's type.
-///
-/// `whole_read` and `whole_write` are for an access that is one call, at one place of one size: they ask for the veto as well, see to panics, and
-/// take and give what fits into registers. `load` and `store` are for any access in the target's byte order: made for each type of callbacks, so
-/// that admission, the look for the owner and what is called are one function.
+/// [`RegionOps`] without the owner's type: what is known of a region's callbacks before they are [bound](Bound) to their owner, and accesses of several calls.
 pub(crate) trait ErasedOps: Send + Sync {
-    fn load(&self, here: Here, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx);
-    fn store(
-        &self,
-        here: Here,
-        at: Place<'_>,
-        offset: u64,
-        size: u8,
-        attrs: Attrs,
-        value: u64,
-    ) -> MemTx;
-    fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx);
-    fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx;
-    /// The owner, with the part that the callbacks are handed found beforehand.
-    fn owner(&self, owner: &Pointer) -> Typed;
+    /// The callbacks and their owner, as a view has them. None while the owner is being made.
+    fn bind(self: Arc<Self>, owner: &Pointer) -> Option<Bound>;
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx);
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx;
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool;
@@ -159,73 +140,8 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
-    fn load(&self, here: Here, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
-        match dispatch::admit_at_once(here, at, offset, size, attrs) {
-            Some(_inside) => self.whole_read(at, offset, size, attrs),
-            None => dispatch::load_by_call(at, offset, size, attrs),
-        }
-    }
-
-    fn store(
-        &self,
-        here: Here,
-        at: Place<'_>,
-        offset: u64,
-        size: u8,
-        attrs: Attrs,
-        value: u64,
-    ) -> MemTx {
-        match dispatch::admit_at_once(here, at, offset, size, attrs) {
-            Some(_inside) => self.whole_write(at, offset, size, attrs, value),
-            None => dispatch::store_by_call(at, offset, size, attrs, value),
-        }
-    }
-
-    #[inline]
-    fn whole_read(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs) -> (u64, MemTx) {
-        let access = Access {
-            offset,
-            size,
-            attrs,
-        };
-        let called = catch_unwind(AssertUnwindSafe(|| {
-            let owner = at.calls().owner.get::<T::Owner>()?;
-            let accepted = RegionOps::accepts(self, owner, access, false);
-            accepted.then(|| RegionOps::read(self, owner, access))
-        }));
-        match called {
-            // What is above the size is cut off by whoever asked.
-            Ok(Some(Ok(value))) => (value, MemTx::OK),
-            Ok(Some(Err(error))) => (0, error.result()),
-            Ok(None) => (0, at.invalid(access, false)),
-            Err(panic) => (0, at.panicked(panic)),
-        }
-    }
-
-    #[inline]
-    fn whole_write(&self, at: Place<'_>, offset: u64, size: u8, attrs: Attrs, value: u64) -> MemTx {
-        let access = Access {
-            offset,
-            size,
-            attrs,
-        };
-        // INVARIANT: it came from so many bytes.
-        debug_assert!(value & !access::mask(size) == 0);
-        let called = catch_unwind(AssertUnwindSafe(|| {
-            let owner = at.calls().owner.get::<T::Owner>()?;
-            let accepted = RegionOps::accepts(self, owner, access, true);
-            accepted.then(|| RegionOps::write(self, owner, access, value))
-        }));
-        match called {
-            Ok(Some(Ok(()))) => MemTx::OK,
-            Ok(Some(Err(error))) => error.result(),
-            Ok(None) => at.invalid(access, true),
-            Err(panic) => at.panicked(panic),
-        }
-    }
-
-    fn owner(&self, owner: &Pointer) -> Typed {
-        Typed::new::<T::Owner>(owner)
+    fn bind(self: Arc<Self>, owner: &Pointer) -> Option<Bound> {
+        Bound::new(self, owner)
     }
 
     #[inline]

@@ -16,6 +16,7 @@ const SITES: &[&str] = &[
     "memory/src/kept.rs",
     "memory/src/leaf.rs",
     "memory/src/reentrancy.rs",
+    "memory/src/region/bound.rs",
     "memory/src/span_map/counted.rs",
     "memory/tests/loom_counted.rs",
     "qom/grace/src/fork.rs",
