@@ -1,6 +1,6 @@
 //! A region's callbacks bound to the object that they are called on: what one access calls, made for the type of the callbacks.
 //!
-//! An access to a device is some forty instructions beside the look for it, so each word on its way counts. Admission, the owner's part and what is
+//! An access to a device is some thirty instructions beside the look for it, so each word on its way counts. Admission, the owner's part and what is
 //! called are one function for each type of callbacks, which is found by one pointer; nothing is asked again that was known when the range
 //! came into the view.
 #![expect(
@@ -143,7 +143,7 @@ pub(crate) fn write(at: Place<'_>, access: Access, value: u64) -> MemTx {
     unsafe { (at.calls().bound.entry.write)(at, access, value) }
 }
 
-/// [`load`] for one type of callbacks.
+/// [`load()`] for one type of callbacks.
 ///
 /// # Safety
 /// The place's entry is that of `T`.
@@ -171,7 +171,7 @@ unsafe fn load_of<T: RegionOps>(
     read_answer(at, access, called)
 }
 
-/// [`store`] for one type of callbacks.
+/// [`store()`] for one type of callbacks.
 ///
 /// # Safety
 /// The place's entry is that of `T`.
@@ -199,7 +199,7 @@ unsafe fn store_of<T: RegionOps>(
     write_answer(at, access, called)
 }
 
-/// [`read`] for one type of callbacks.
+/// [`read()`] for one type of callbacks.
 ///
 /// # Safety
 /// The place's entry is that of `T`.
@@ -210,7 +210,7 @@ unsafe fn read_of<T: RegionOps>(at: Place<'_>, access: Access) -> (u64, MemTx) {
     read_answer(at, access, read_on(ops, owner, access))
 }
 
-/// [`write`] for one type of callbacks.
+/// [`write()`] for one type of callbacks.
 ///
 /// # Safety
 /// The place's entry is that of `T`.
