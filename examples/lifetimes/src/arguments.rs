@@ -12,13 +12,13 @@ Who keeps a memory region alive: every proposal, run through the same scenarios 
 usage: holdfast-lifetimes [OPTIONS]
 
   --steps N        how many steps the searches go (10; under Holdfast's rules until they have met every state)
-  --wide           search the wide menu: more holders, roots and containers, four steps less far
+  --wide           search the wide menu: more holders, roots and containers, four steps less far than is said by --steps
   --states N       where a search stops that meets too many (8000000); it says how many steps it has covered
   --policy NAME    search under one policy only, by the head of its column
-  --without RULE   search under Holdfast's rules with one of them switched off, and nothing else; fails if that is found
+  --without RULE   search under Holdfast's rules with one of them switched off, and nothing else, 6 steps (with --wide 9) far; fails if that is found
   --table          search nothing
   --row NUMBER     one scenario: its steps, what each policy makes of it and why, what the real crates do, whose doing its leak is, when its
-                   unplug event comes, and what it measures, lists or draws (5, C4, C7, C8, C11 to C15, C17, C18)
+                   unplug event comes, and what it measures, lists or draws (5, 5b, C4, C7, C8, C11 to C15, C17, C18)
   --why            say of each word of the table how it came about
   --sequences N    how many generated sequences the crates and the model are compared in (20000)
   --cycles N       how many cycles the loops of severity have (10000), that of --row C4 as well
@@ -64,6 +64,15 @@ impl Arguments {
             (None, Breadth::Core, Policy::Withdrawal) => ALL,
             (None, ..) => STEPS,
         }
+    }
+
+    /// How far a search with a rule switched off goes.
+    pub(crate) fn steps_without(&self) -> u8 {
+        let steps = match self.breadth {
+            Breadth::Core => 6,
+            Breadth::Wide => 9,
+        };
+        self.breadth.within(self.steps.unwrap_or(steps))
     }
 }
 

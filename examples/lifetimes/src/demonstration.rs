@@ -3,11 +3,11 @@
 use crate::arguments::Arguments;
 use crate::told;
 use holdfast_lifetimes::page::{self, Contents, Real};
+use holdfast_lifetimes::product;
 use holdfast_lifetimes::search::Search;
 use holdfast_lifetimes::search::campaign::{News, Searched, search_all};
 use holdfast_lifetimes::severity::{self, Loop, Sizes};
 use holdfast_lifetimes::table::{Table, findings};
-use holdfast_lifetimes::{Policy, product};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,34 +16,32 @@ pub(crate) const UNMAPS: usize = 15;
 
 /// Runs it, says what comes of it, and gives what is not as it should be.
 pub(crate) fn run(table: &Table, arguments: &Arguments) -> Vec<String> {
-    let mut all = Demonstration {
+    let all = Demonstration {
         table,
         arguments,
         clock: Clock(Instant::now()),
-        failures: Vec::new(),
     };
     all.print_table();
     let mut real = all.play();
     let searches = all.search();
     let loops = all.compare_and_repeat(&mut real);
-    all.measure(&mut real);
-    all.failures.extend(real.failures());
-    all.write_page(&Contents {
+    measure(&mut real);
+    let contents = Contents {
         table,
         searches: &searches,
         loops: &loops,
         sizes: Sizes::default(),
         real: Some(&real),
-    });
+    };
+    let unwritten = all.write_page(&contents);
     all.clock.tell("done");
-    all.failures
+    contents.failures().into_iter().chain(unwritten).collect()
 }
 
 struct Demonstration<'a> {
     table: &'a Table,
     arguments: &'a Arguments,
     clock: Clock,
-    failures: Vec<String>,
 }
 
 /// Says what is done, and when.
@@ -57,17 +55,15 @@ impl Clock {
 }
 
 impl Demonstration<'_> {
-    fn print_table(&mut self) {
+    fn print_table(&self) {
         tell!("{}", self.table);
         if self.arguments.why {
             tell!("{}", self.table.reasons());
         }
-        let failures = self.table.failures().into_iter();
-        self.failures.extend(failures.map(String::from));
     }
 
     /// Every scenario on the real crates; says where they are not clean, or are not as the model has it.
-    fn play(&mut self) -> Real {
+    fn play(&self) -> Real {
         let real = Real::of(self.table);
         let good = real.cells.iter().filter(|cell| cell.is_good).count();
         let all = real.cells.len();
@@ -80,7 +76,7 @@ impl Demonstration<'_> {
     }
 
     /// Every sequence of steps, where that is asked for.
-    fn search(&mut self) -> Vec<Searched> {
+    fn search(&self) -> Vec<Searched> {
         let (arguments, clock) = (self.arguments, self.clock);
         if !arguments.searches {
             return Vec::new();
@@ -94,15 +90,12 @@ impl Demonstration<'_> {
         );
         for searched in &searches {
             print_search(searched);
-            if searched.policy == Policy::Withdrawal && !searched.found.endings.is_empty() {
-                self.failures.push("search".into());
-            }
         }
         searches
     }
 
     /// Generated sequences on the crates and the model, and meanwhile the loops in the model; then these on the crates.
-    fn compare_and_repeat(&mut self, real: &mut Real) -> Vec<Loop> {
+    fn compare_and_repeat(&self, real: &mut Real) -> Vec<Loop> {
         let (table, cycles, clock) = (self.table, self.arguments.cycles, self.clock);
         // The comparison has one thread, the loops in the model have two.
         let loops = std::thread::scope(|scope| {
@@ -123,7 +116,7 @@ impl Demonstration<'_> {
         loops
     }
 
-    fn compare(&mut self, real: &mut Real) {
+    fn compare(&self, real: &mut Real) {
         let (sequences, clock) = (self.arguments.sequences, self.clock);
         let mut told = Instant::now();
         real.compare(sequences, 1, |done| {
@@ -149,38 +142,32 @@ impl Demonstration<'_> {
         for difference in agreement.differences.iter().take(5) {
             tell!("  {difference}");
         }
-        if !agreement.differences.is_empty() {
-            self.failures.push("crates and model differ".into());
-        }
     }
 
-    /// The bundled devices, the answers to unmaps, and who misbehaves.
-    fn measure(&mut self, real: &mut Real) {
-        if let Err(error) = real.look_at_devices() {
-            self.failures.push(format!("a bundled device: {error}"));
-        }
-        tell!("{}", product::devices::text(&real.devices));
-        real.measure_unmaps(UNMAPS);
-        if let Some(unmaps) = &real.unmaps {
-            tell!("{}", product::latency::text(unmaps));
-        }
-        real.explain();
-        tell!(
-            "{} devices misbehave on purpose; of each the ledger says whose code it was, the reason and the line",
-            real.explained.len()
-        );
-    }
-
-    /// The page, where that is asked for.
-    fn write_page(&mut self, contents: &Contents<'_>) {
-        let Some(folder) = &self.arguments.page else {
-            return;
-        };
+    /// The page, where that is asked for; says why it cannot be written.
+    fn write_page(&self, contents: &Contents<'_>) -> Option<String> {
+        let folder = self.arguments.page.as_ref()?;
         match write_page(folder, contents) {
             Ok(file) => tell!("page: {}", file.display()),
-            Err(error) => self.failures.push(format!("{}: {error}", folder.display())),
+            Err(error) => return Some(format!("{}: {error}", folder.display())),
         }
+        None
     }
+}
+
+/// The bundled devices, the answers to unmaps, and who misbehaves.
+fn measure(real: &mut Real) {
+    real.look_at_devices();
+    tell!("{}", product::devices::text(&real.devices));
+    real.measure_unmaps(UNMAPS);
+    if let Some(unmaps) = &real.unmaps {
+        tell!("{}", product::latency::text(unmaps));
+    }
+    real.explain();
+    tell!(
+        "{} devices misbehave on purpose; of each the ledger says whose code it was, the reason and the line",
+        real.explained.len()
+    );
 }
 
 fn sentence(news: News) -> String {
@@ -196,11 +183,7 @@ fn sentence(news: News) -> String {
 
 fn print_search(searched: &Searched) {
     let found = &searched.found;
-    let far = match found.depth {
-        depth if found.is_whole => format!("nothing new after {depth} steps"),
-        depth if found.is_cut => format!("stopped after {depth} steps"),
-        depth => format!("{depth} steps"),
-    };
+    let far = found.far();
     tell!(
         "{}, devices that close {}, {far}, {:.1?}:",
         searched.policy.rules().name,

@@ -16,6 +16,7 @@ use holdfast_lifetimes::exhibit::{self, Times};
 use holdfast_lifetimes::page::Cell;
 use holdfast_lifetimes::policy::Rule;
 use holdfast_lifetimes::scenario::{Script, or_nobody};
+use holdfast_lifetimes::search::campaign::search_one;
 use holdfast_lifetimes::search::{Search, Size};
 use holdfast_lifetimes::state::Release;
 use holdfast_lifetimes::table::{Table, findings};
@@ -100,15 +101,18 @@ fn search_without(rule: Rule, arguments: &Arguments) -> ExitCode {
     let mut is_found = false;
     for habit in [Release::Finalize, Release::Unrealize] {
         let size = Size {
-            steps: arguments.steps.unwrap_or(6),
+            steps: arguments.steps_without(),
             habit,
             breadth: arguments.breadth,
         };
-        let found = Search::new(&rules, size).run();
+        let found = search_one(&rules, size, arguments.states, |found| {
+            let (depth, states) = (found.depth, found.states);
+            eprintln!("without {rule:?}: {depth} steps, {states} states");
+        });
         tell!(
-            "without {rule:?}, devices that close {}, {} steps:",
+            "without {rule:?}, devices that close {}, {}:",
             habit.when(),
-            size.steps
+            found.far()
         );
         tell!("  {}", findings(&found, &Search::cast()));
         is_found |= !found.endings.is_empty();

@@ -25,7 +25,7 @@ use crate::product::latency::Measured;
 use crate::product::misbehaviour::Explained;
 use crate::scenario::Verdict;
 use crate::search::campaign::Searched;
-use crate::severity::{Course, Loop, Sizes};
+use crate::severity::{Course, Loop, Sizes, grouped};
 use crate::table::Table;
 use crate::timeline::Moment;
 use std::fmt::Write as _;
@@ -45,6 +45,26 @@ pub struct Contents<'a> {
     pub real: Option<&'a Real>,
 }
 
+impl Contents<'_> {
+    /// All that is not as it should be, in Holdfast's column, under its rules in the searches, and on the crates.
+    pub fn failures(&self) -> Vec<String> {
+        let rows = self.table.failures().into_iter().map(String::from);
+        let ours = self.searches.iter().filter(|it| {
+            let bad = it.found.count(|_| true);
+            it.policy == Policy::Withdrawal && bad > 0
+        });
+        let found = ours.map(|it| {
+            let bad = grouped(it.found.count(|_| true));
+            format!(
+                "a search finds {bad} states that end badly, with devices that close {}",
+                it.size.habit.when()
+            )
+        });
+        let real = self.real.map(Real::failures).unwrap_or_default();
+        rows.chain(found).chain(real).collect()
+    }
+}
+
 /// What the real crates did.
 #[derive(Clone, Debug, Default)]
 pub struct Real {
@@ -58,6 +78,8 @@ pub struct Real {
     pub explained: Vec<Explained>,
     /// The bundled devices, and what became of their regions.
     pub devices: Vec<Bundled>,
+    /// Why they could not be looked at, where they could not.
+    pub unseen: Option<String>,
     /// How long the answer to an unmap takes.
     pub unmaps: Option<Measured>,
 }

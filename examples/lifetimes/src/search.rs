@@ -94,6 +94,16 @@ pub enum Breadth {
     Wide,
 }
 
+impl Breadth {
+    /// How far a search of the menu goes where so many steps are asked for: of the wide one four less, which is about as many states.
+    pub const fn within(self, steps: u8) -> u8 {
+        match self {
+            Self::Core => steps,
+            Self::Wide => steps.saturating_sub(4),
+        }
+    }
+}
+
 /// Takes one step of the search: what [`apply`] does, in the form that stands for all that are equal by symmetry.
 pub fn step(state: &State, step: Step, rules: &Rules) -> Option<State> {
     if !is_enabled(state, step, rules) {
@@ -151,6 +161,15 @@ pub struct Found {
 }
 
 impl Found {
+    /// How far the search went, in words.
+    pub fn far(&self) -> String {
+        match self.depth {
+            depth if self.is_whole => format!("nothing new after {depth} steps"),
+            depth if self.is_cut => format!("stopped after {depth} steps"),
+            depth => format!("{depth} steps"),
+        }
+    }
+
     /// How many states end in one of these ways.
     pub fn count(&self, which: impl Fn(Ending) -> bool) -> u64 {
         self.endings

@@ -189,7 +189,8 @@ const TAKERS: &[(&str, &[&str])] = &[
     ("C15", &["/machine/parent", "/machine/parent/child"]),
     ("C18", &["/machine/card", "/machine/card"]),
     ("2a", &["/machine/card"]),
-    ("7", &["/machine/heap"]),
+    ("C5c", &["/machine/device", "/machine/device/heap"]),
+    ("7", &["/machine/device/heap"]),
     ("12b", &["/machine/a", "/machine/b"]),
 ];
 

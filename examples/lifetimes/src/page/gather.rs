@@ -112,9 +112,11 @@ impl Real {
     /// # Errors
     ///
     /// A device that cannot be made, plugged or mapped.
-    pub fn look_at_devices(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        self.devices = product::devices::all()?;
-        Ok(())
+    pub fn look_at_devices(&mut self) {
+        match product::devices::all() {
+            Ok(devices) => self.devices = devices,
+            Err(error) => self.unseen = Some(error.to_string()),
+        }
     }
 
     /// Measures the answers to unmaps, each kind `times` times.
@@ -139,14 +141,24 @@ impl Real {
         });
     }
 
-    /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, loops that leave something or have too many or too few
-    /// unplug events, devices whose leak the ledger does not explain, an unmap that was answered while a reader was there,
-    /// an alias that shows something after its target's end.
+    /// What is not as it should be: scenarios that are neither clean nor refused with nothing left, sequences in which the crates differ from the model, loops that
+    /// leave something or have too many or too few unplug events, devices whose leak the ledger does not explain, an unmap that was answered while a reader was there,
+    /// an alias that shows something after its target's end, bundled devices that cannot be looked at.
     pub fn failures(&self) -> Vec<String> {
         let bad = self.cells.iter().filter(|cell| !cell.is_good);
         let cells = bad.map(Cell::told);
         let wrong = self.cells.iter().filter(|cell| cell.shown.is_wrong);
         let shown = wrong.map(|cell| format!("what {} shows on the crates", cell.row));
+        let differ = self
+            .agreement
+            .iter()
+            .filter(|it| !it.differences.is_empty());
+        let differ = differ.map(|it| {
+            let count = it.differences.len();
+            format!("crates and model differ in {count} sequences")
+        });
+        let unseen = self.unseen.iter();
+        let unseen = unseen.map(|error| format!("a bundled device: {error}"));
         let leaking = self.courses.iter().filter(|(_, course)| course.leaks());
         let loops = leaking.map(|(row, _)| format!("{row} in a loop on the crates"));
         let wrong = self
@@ -162,10 +174,12 @@ impl Real {
         });
         cells
             .chain(shown)
+            .chain(differ)
             .chain(loops)
             .chain(wrong)
             .chain(open)
             .chain(early)
+            .chain(unseen)
             .collect()
     }
 }

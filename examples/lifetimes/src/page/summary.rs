@@ -1,6 +1,6 @@
 //! The head of the page: the verdict, and what each policy came to in numbers.
 
-use super::{Cell, Contents, anchor, ours};
+use super::{Contents, anchor, ours};
 use crate::order;
 use crate::policy::Policy;
 use crate::scenario::Verdict;
@@ -16,7 +16,7 @@ pub(super) fn write(contents: &Contents<'_>) -> String {
 fn verdict(contents: &Contents<'_>) -> String {
     let mut text = String::from("<p class=\"verdict\">");
     let rows = rows(contents);
-    let failures = contents.table.failures();
+    let failures = contents.failures();
     if failures.is_empty() {
         let ours = |row: &&str| contents.table.report(row, Policy::Withdrawal);
         let is_refused = |row: &&&str| {
@@ -33,8 +33,8 @@ fn verdict(contents: &Contents<'_>) -> String {
     } else {
         let _ = write!(
             text,
-            "<strong>Holdfast’s column is not clean</strong>: {}. ",
-            failures.join(", ")
+            "<strong>What is said of Holdfast does not hold</strong>: {}. ",
+            super::escape(&failures.join("; "))
         );
     }
     let ours = contents
@@ -48,20 +48,16 @@ fn verdict(contents: &Contents<'_>) -> String {
         let bad: u64 = ours.iter().map(|it| it.found.count(|_| true)).sum();
         let states = grouped(states);
         let _ = if bad > 0 {
-            write!(
-                text,
-                "<strong>A search finds {} states that end badly.</strong> ",
-                grouped(bad)
-            )
+            Ok(())
         } else if ours.iter().all(|it| it.found.is_whole) {
             write!(
                 text,
-                "A search of every sequence of steps of two devices, however long, finds nothing either, in the {states} states that there are. "
+                "A search of every sequence of the steps <a href=\"#search\">named below</a>, however long, finds nothing either, in the {states} states that there are. "
             )
         } else {
             write!(
                 text,
-                "A search of every sequence of up to {steps} steps finds nothing either, in {states} states. "
+                "A search of every sequence of up to {steps} of the steps <a href=\"#search\">named below</a> finds nothing either, in {states} states. "
             )
         };
     }
@@ -143,22 +139,17 @@ fn real(contents: &Contents<'_>) -> String {
     let Some(real) = contents.real else {
         return String::new();
     };
-    let bad = real.cells.iter().filter(|cell| !cell.is_good);
-    let bad: Vec<_> = bad.map(Cell::told).collect();
     let mut text = String::from("<p class=\"verdict\">");
-    if bad.is_empty() {
-        let _ = write!(
-            text,
-            "Holdfast’s real crates, with real devices, regions and finalizers, were taken through all {} scenarios: none is left with anything.",
-            real.cells.len()
-        );
+    let _ = write!(
+        text,
+        "Holdfast’s real crates, with real devices, regions and finalizers, were taken through all {} scenarios",
+        real.cells.len()
+    );
+    text += if real.cells.iter().all(|cell| cell.is_good) {
+        ": none is left with anything."
     } else {
-        let _ = write!(
-            text,
-            "<strong>Not clean, or not as in the model</strong>: {}.",
-            super::escape(&bad.join("; "))
-        );
-    }
+        "."
+    };
     if let Some(agreement) = &real.agreement {
         let _ = match agreement.differences.first() {
             None => write!(
@@ -172,8 +163,7 @@ fn real(contents: &Contents<'_>) -> String {
             ),
             Some(first) => write!(
                 text,
-                " <strong>Crates and model differ in {} sequences</strong>, first in: {}",
-                agreement.differences.len(),
+                " <strong>Crates and model differ</strong>, first in: {}",
                 super::escape(first)
             ),
         };

@@ -9,8 +9,8 @@ use crate::product::latency::{Answer, Meanwhile, Measured, Unmap};
 use crate::product::misbehaviour::Held;
 use crate::scenario::{Scenario, Verdict};
 use crate::search::Breadth;
-use crate::search::campaign::search_all;
-use crate::severity::{Course, Events, Point, Sizes, Took, loops};
+use crate::search::campaign::{Searched, search_all};
+use crate::severity::{Course, Events, Point, Sizes, Took, grouped, loops};
 use crate::table::Table;
 use crate::timeline::Moment;
 use std::collections::BTreeSet;
@@ -62,6 +62,7 @@ fn real(table: &Table) -> Real {
         bytes: 4096,
     });
     Real {
+        unseen: None,
         cells: cells.collect(),
         agreement: Some(Agreement {
             sequences: 1234,
@@ -188,26 +189,63 @@ fn a_search_that_was_cut_claims_the_steps_that_it_took() {
         sizes: Sizes::default(),
         real: None,
     });
-    assert!(!page.contains("up to 40 steps"));
-    assert_eq!(page.matches(&format!("up to {depth} steps")).count(), 2);
+    assert!(!page.contains("up to 40"));
+    for said in ["up to {} steps", "up to {} of the steps"] {
+        let said = said.replace("{}", &depth.to_string());
+        assert_eq!(page.matches(&said).count(), 1, "{said}");
+    }
 }
 
+/// Whatever makes the exit status 1 is in the first sentence, and nothing there says that all is well.
 #[test]
-fn the_verdict_says_which_rows_of_the_crates_are_wrong() {
+fn the_verdict_says_whatever_is_wrong() {
     let table = Table::of_everything();
-    let mut real = real(&table);
-    real.cells[3].is_good = false;
-    real.cells[3].wrong = Some("M goes before D".into());
-    let page = write(&Contents {
-        table: &table,
-        searches: &[],
-        loops: &[],
-        sizes: Sizes::default(),
-        real: Some(&real),
-    });
-    assert!(page.contains(
-        "Not clean, or not as in the model</strong>: 2a' on the crates: M goes before D."
-    ));
+    let verdict = |real: &Real, searches: &[Searched]| {
+        let contents = Contents {
+            table: &table,
+            searches,
+            loops: &[],
+            sizes: Sizes::default(),
+            real: Some(real),
+        };
+        let page = write(&contents);
+        let begin = page.find("<p class=\"verdict\">").unwrap();
+        let first = page[begin..].split("</p>").next().unwrap().to_owned();
+        let failures = contents.failures();
+        assert_eq!(first.contains("nothing leaks"), failures.is_empty());
+        for failure in failures {
+            assert!(first.contains(&escape(&failure)), "{failure}: {first}");
+        }
+        first
+    };
+    let mut all = real(&table);
+    let loops = verdict(&all, &[]);
+    assert!(loops.contains("does not hold</strong>: 3c in a loop on the crates. "));
+    all.courses.clear();
+    let ours = search_all(
+        &[Policy::Withdrawal],
+        |_| 2,
+        Breadth::Core,
+        u64::MAX,
+        |_| (),
+    );
+    assert!(verdict(&all, &ours).contains("nothing leaks"));
+    all.cells[3].is_good = false;
+    all.cells[3].wrong = Some("M goes before D".into());
+    assert!(verdict(&all, &ours).contains("2a' on the crates: M goes before D"));
+    all.cells[3].is_good = true;
+    all.unseen = Some("no <device>".into());
+    assert!(verdict(&all, &ours).contains("a bundled device: no &lt;device&gt;"));
+    all.unseen = None;
+    let agreement = all.agreement.as_mut().unwrap();
+    agreement.differences = vec!["after plug D0".into()];
+    assert!(verdict(&all, &ours).contains("crates and model differ in 1 sequences"));
+    all.agreement = None;
+    let mut bad = search_all(&[Policy::Piggyback], |_| 2, Breadth::Core, u64::MAX, |_| ());
+    bad[0].policy = Policy::Withdrawal;
+    let count = grouped(bad[0].found.count(|_| true));
+    let said = format!("a search finds {count} states that end badly");
+    assert!(verdict(&all, &bad[..1]).contains(&said));
 }
 
 /// The values of an attribute.

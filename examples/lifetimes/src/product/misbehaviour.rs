@@ -213,8 +213,14 @@ const CASES: &[Case] = &[
         misbehave: deeds::own_region,
     },
     Case {
-        rows: &["7", "7'", "C5a", "C5b", "C5c", "C13", "C14"],
-        title: "an object that is no device keeps a counted handle to its own region",
+        rows: &["C5c"],
+        title: "a device keeps a counted handle to its own BAR, and a child of it that is no device one to its own region in there",
+        near: INSTEAD_OF_CONTAINER,
+        misbehave: deeds::shared_memory,
+    },
+    Case {
+        rows: &["7", "7'", "C5a", "C5b", "C13", "C14"],
+        title: "an object that is no device, below one, keeps a counted handle to its own region",
         near: "",
         misbehave: deeds::plain_owner,
     },

@@ -2,7 +2,7 @@
 
 use super::{Breadth, Found, Search, Size};
 use crate::abreast::two_at_a_time;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rules};
 use crate::state::Release;
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,10 @@ pub fn search_all(
     most: u64,
     tell: impl Fn(News) + Sync,
 ) -> Vec<Searched> {
-    let less = match breadth {
-        Breadth::Core => 0,
-        Breadth::Wide => 4,
-    };
     let mut queue = Vec::new();
     for habit in [Release::Finalize, Release::Unrealize] {
         let size = |policy: &Policy| Size {
-            steps: steps(*policy).saturating_sub(less),
+            steps: breadth.within(steps(*policy)),
             habit,
             breadth,
         };
@@ -64,26 +60,33 @@ pub fn search_all(
 
 fn search(policy: Policy, size: Size, most: u64, tell: &impl Fn(News)) -> Searched {
     let begin = Instant::now();
-    let mut search = Search::new(policy.rules(), size).at_most(most);
-    let mut told = begin;
-    while search.deepen() {
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            let found = search.found();
-            let bad = found.count(|_| true);
-            tell(News::Deeper(
-                policy,
-                size.habit,
-                found.depth,
-                found.states,
-                bad,
-            ));
-        }
-    }
+    let found = search_one(policy.rules(), size, most, |found| {
+        let bad = found.count(|_| true);
+        tell(News::Deeper(
+            policy,
+            size.habit,
+            found.depth,
+            found.states,
+            bad,
+        ));
+    });
     Searched {
         policy,
         size,
-        found: search.found().clone(),
+        found,
         time: begin.elapsed(),
     }
+}
+
+/// One search, which stops where it has met `most` states. `tell` hears of it at most once a second.
+pub fn search_one(rules: &Rules, size: Size, most: u64, tell: impl Fn(&Found)) -> Found {
+    let mut search = Search::new(rules, size).at_most(most);
+    let mut told = Instant::now();
+    while search.deepen() {
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            tell(search.found());
+        }
+    }
+    search.found().clone()
 }

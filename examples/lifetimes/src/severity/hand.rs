@@ -59,9 +59,14 @@ const ENTRIES: &[Entry] = &[
         "the guest switches the BARs behind which the aliases are; that their target goes is an unplug",
     ),
     (
-        &["7", "7'", "7b", "7c", "C5a", "C5b", "C5c", "C13", "C14"],
+        &["7", "7'", "7b", "7c", "C5b", "C13", "C14"],
         Hand::Guest,
         "the guest maps and unmaps blobs as often as it likes, without any unplug, and can have another device at work in one meanwhile",
+    ),
+    (
+        &["C5a", "C5c"],
+        Hand::Guest,
+        "the guest has another device at work in memory of the one that goes; that it goes is an unplug",
     ),
     (
         &["9'", "18", "C15"],

@@ -7,6 +7,7 @@ use memory::{AddressSpace, Attrs, Backing, Gpa, Offset, Priority, Region, Region
 use qom::layer::Target;
 use qom::{Child, Machine, ObjectOps, ObjectType, Ref};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 
 const PAGE: u64 = 0x1000;
 
@@ -165,14 +166,30 @@ pub(super) fn one_after_the_other(machine: &Machine) -> Vec<Hoard> {
 }
 
 pub(super) fn plain_owner(machine: &Machine) -> Vec<Hoard> {
+    let device = placed(machine, "device");
     let heap = Heap::made_to(machine.handle(), |heap| {
         heap.hoard.keep_handle(heap, &ram(heap));
     });
-    machine
-        .root()
-        .add_child("heap", &heap)
-        .expect("a free name");
+    device.add_child("heap", &heap).expect("a free name");
     vec![heap.hoard.clone()]
+}
+
+pub(super) fn shared_memory(machine: &Machine) -> Vec<Hoard> {
+    let device = placed(machine, "device");
+    let bar = container("bar", &device);
+    let own = bar.clone();
+    Hoarder::realize_to(&device, move |device| {
+        device.hoard.keep_handle(device, &own);
+    });
+    let (give, made) = mpsc::channel();
+    let heap = Heap::made_to(machine.handle(), move |heap| {
+        let memory = ram(heap);
+        heap.hoard.keep_handle(heap, &memory);
+        give.send(memory).expect("it is waited for");
+    });
+    device.add_child("heap", &heap).expect("a free name");
+    nest(&made.recv().expect("its post-init has run"), &bar);
+    vec![device.hoard.clone(), heap.hoard.clone()]
 }
 
 pub(super) fn ring_of_two(machine: &Machine) -> Vec<Hoard> {
