@@ -296,7 +296,7 @@ impl<'a> Search<'a> {
             depth: 0,
             found: Found::default(),
         };
-        search.meet(first, u32::MAX, 0);
+        search.meet(fingerprint(&first), first, u32::MAX, 0);
         search
     }
 
@@ -314,6 +314,7 @@ impl<'a> Search<'a> {
         }
         self.depth += 1;
         let before = self.found.states;
+        let mut ahead = Vec::new();
         for (index, state) in std::mem::take(&mut self.frontier) {
             if self.found.states >= self.most {
                 self.found.is_cut = true;
@@ -322,8 +323,14 @@ impl<'a> Search<'a> {
             for at in 0..self.menu.len() {
                 if let Some(next) = step(&state, self.menu[at], self.rules) {
                     self.found.steps += 1;
-                    self.meet(next, index, u8::try_from(at).unwrap_or(u8::MAX));
+                    let by = u8::try_from(at).unwrap_or(u8::MAX);
+                    ahead.push((fingerprint(&next), next, by));
                 }
+            }
+            // All are looked for before the first is put in: each is at a place of its own in a large table, and a processor waits for many together.
+            ahead.retain(|(print, ..)| !self.seen.contains(print));
+            for (print, next, by) in ahead.drain(..) {
+                self.meet(print, next, index, by);
             }
         }
         // States of the last depth are not kept, so that only an earlier end is known for one.
@@ -364,8 +371,8 @@ impl<'a> Search<'a> {
             .or_insert_with(|| ending::ending_of_quiet(quiet, rules))
     }
 
-    fn meet(&mut self, state: State, from: u32, by: u8) {
-        if !self.seen.insert(fingerprint(&state)) {
+    fn meet(&mut self, print: u128, state: State, from: u32, by: u8) {
+        if !self.seen.insert(print) {
             return;
         }
         let index = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
