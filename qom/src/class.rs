@@ -64,7 +64,7 @@ pub struct Class {
     data: HashMap<TypeId, Box<dyn ClassData>>,
     interfaces: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     pub(crate) properties: BTreeMap<&'static str, Arc<Property>>,
-    /// Root first.
+    /// Root first; without the root itself, which has no hooks.
     pub(crate) levels: Vec<LevelHooks>,
     /// Root first.
     pub(crate) layers: Vec<&'static LayerHooks>,
@@ -164,12 +164,15 @@ impl Class {
         class
             .data
             .insert(TypeId::of::<T>(), Box::new(T::Class::default()));
-        class.levels.push(LevelHooks {
-            level: T::NAME,
-            post_init: |i| with_level::<T>(i, T::post_init),
-            unparent: |i| with_level::<T>(i, T::unparent),
-            finalize: |i| with_level::<T>(i, T::finalize),
-        });
+        // The root has none, and each object would pay for calling nothing.
+        if !is_root {
+            class.levels.push(LevelHooks {
+                level: T::NAME,
+                post_init: |i| with_level::<T>(i, T::post_init),
+                unparent: |i| with_level::<T>(i, T::unparent),
+                finalize: |i| with_level::<T>(i, T::finalize),
+            });
+        }
         let mut cx = ClassInit { class: &mut class };
         T::install(&mut cx);
         T::class_init(&mut cx);
@@ -258,7 +261,8 @@ impl ClassInit<'_> {
 
 #[derive(Default, Clone)]
 struct Registry {
-    by_type: HashMap<TypeId, &'static Class>,
+    /// Asked for with each object that is made. The keys are no guest's.
+    by_type: HashMap<TypeId, &'static Class, foldhash::fast::RandomState>,
     by_name: HashMap<&'static str, &'static Class>,
 }
 

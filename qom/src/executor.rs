@@ -69,7 +69,7 @@ struct Queue {
     /// How many threads are at it, by kind.
     running: [u32; KINDS.len()],
     /// The object whose withdrawal is being run.
-    tearing: Option<String>,
+    tearing: Option<Arc<str>>,
     /// Whose turn it is.
     turn: usize,
     stop: bool,
@@ -284,7 +284,7 @@ impl Executor {
     /// What is being run, or waits for it, in words.
     pub(crate) fn busy_with(&self) -> Option<String> {
         let queue = self.queue.lock();
-        let next = || queue.teardown.front().map(|w| w.object_name().to_owned());
+        let next = || queue.teardown.front().map(|w| w.object_name().clone());
         if let Some(object) = queue.tearing.clone().or_else(next) {
             return Some(format!("the teardown of {object}"));
         }
@@ -447,7 +447,7 @@ impl Queue {
             Kind::TearDown => {
                 // Waiting here for another thread's step 1 could keep from it what it waits for.
                 let withdrawal = self.teardown.pop_front_if(|w| w.is_ready())?;
-                self.tearing = Some(withdrawal.object_name().to_owned());
+                self.tearing = Some(withdrawal.object_name().clone());
                 Work::TearDown(withdrawal)
             }
             Kind::BottomHalf => {

@@ -36,6 +36,7 @@
 
 mod sync;
 
+mod by_age;
 mod class;
 mod container;
 mod context;
@@ -58,6 +59,7 @@ mod ticket;
 mod tracker;
 mod tree;
 mod withdraw;
+mod withdrawn;
 
 pub use class::{Class, ClassData, ClassInit, class_named, classes, register};
 pub use container::Container;

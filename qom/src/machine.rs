@@ -24,6 +24,7 @@ use crate::panics;
 use crate::tracker::Tracker;
 use crate::tree::{Tree, TreeKey};
 use crate::withdraw;
+use crate::withdrawn::LastName;
 use arc_swap::ArcSwap;
 use event::Subscriber;
 use parking_lot::{Condvar, Mutex};
@@ -131,7 +132,7 @@ impl MachineInner {
     }
 
     /// Has the instance of a finalized object dropped.
-    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: Arc<str>) {
+    pub(crate) fn dispose(self: &Arc<Self>, instance: Box<dyn Instance>, object: LastName) {
         let (machine, token) = (self.clone(), self.tracker.token());
         let drop_it = move || machine.drop_instance(instance, &object);
         self.executor
@@ -155,12 +156,8 @@ impl MachineInner {
         }
         let node = self.tree.lock().remove(object.key);
         drop(node);
-        let event = MachineEvent::Finalized {
-            id: object.id(),
-            path: object.describe_last().to_string(),
-            type_name: object.class().name(),
-        };
-        let (ended, name) = (object.ended.clone(), object.describe_last());
+        let name = object.last_name();
+        let ended = object.ended.get_or_init(|| None).clone();
         // Where somebody has a pointer to the object, the last of those sees to its instance.
         // The fence in `Arc::into_inner` is one that a race detector does not follow: in the build made for it every pointer is a late one.
         if cfg!(holdfast_plain_atomics) {
@@ -168,20 +165,26 @@ impl MachineInner {
         } else if let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) {
             self.drop_instance(instance, &name);
         }
-        self.emit(&event);
+        self.emit(|| MachineEvent::Finalized {
+            id: name.id,
+            path: name.to_string(),
+            type_name: name.type_name,
+        });
         *self.finalized.lock() += 1;
-        // ORDERING: Release: whoever sees it sees what the finalizers did.
-        ended.store(true, Ordering::Release);
+        if let Some(ended) = ended {
+            // ORDERING: Release: whoever sees it sees what the finalizers did.
+            ended.store(true, Ordering::Release);
+        }
         self.relax(1);
         self.one_less();
     }
 
     /// Drops an instance's own fields.
-    fn drop_instance(&self, instance: Box<dyn Instance>, object: &str) {
+    fn drop_instance(&self, instance: Box<dyn Instance>, object: &LastName) {
         if let Err(panic) = panics::catch(|| drop(instance)) {
             let message = panics::message_of(panic);
-            tracing::error!(object, message, "dropping an instance panicked");
-            self.emit(&MachineEvent::Panicked {
+            tracing::error!(%object, message, "dropping an instance panicked");
+            self.emit(|| MachineEvent::Panicked {
                 object: object.to_string(),
                 what: "dropping the instance".to_owned(),
                 message,

@@ -11,6 +11,7 @@ use crate::machine::MachineInner;
 use crate::property::Value;
 use crate::ticket::Ticket;
 use crate::tree::TreeKey;
+use crate::withdrawn::{LastName, LastPath, Withdrawn};
 use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -150,11 +151,10 @@ pub struct Object {
     complete: AtomicBool,
     pub(crate) edges: Edges,
     // Set in one thread and read in others with nothing else between them; a race detector sees through this crate's cell.
-    pub(crate) withdrawal: OnceCell<Ticket>,
-    /// The path it had when it was withdrawn.
-    pub(crate) last_path: OnceCell<Arc<str>>,
-    /// Whether its finalizers have ended. By itself, so that whoever waits for that keeps no pointer to the object.
-    pub(crate) ended: Arc<AtomicBool>,
+    withdrawn: OnceCell<Withdrawn>,
+    /// Tells whoever waits whether its finalizers have ended. By itself, so that the waiter keeps no pointer to the object; made by the first of
+    /// them. None: they have ended, and nobody has waited.
+    pub(crate) ended: OnceCell<Option<Arc<AtomicBool>>>,
 }
 
 impl Object {
@@ -174,9 +174,8 @@ impl Object {
             instance: OnceLock::new(),
             complete: AtomicBool::new(false),
             edges: Edges::default(),
-            withdrawal: OnceCell::new(),
-            last_path: OnceCell::new(),
-            ended: Arc::default(),
+            withdrawn: OnceCell::new(),
+            ended: OnceCell::new(),
         })
     }
 
@@ -241,18 +240,42 @@ impl Object {
         if let Some(path) = self.path() {
             return path;
         }
-        match self.last_path.get() {
-            Some(path) => format!("{path} (withdrawn)"),
-            None => format!("{}#{}", self.class.name(), self.id.0),
+        self.describe_pathless()
+    }
+
+    /// A name for messages where it has no path: the one it had, or type and id.
+    pub(crate) fn describe_pathless(&self) -> String {
+        match self.withdrawn.get() {
+            Some(_) => format!("{} (withdrawn)", self.last_name()),
+            None => self.last_name().to_string(),
         }
     }
 
-    /// The path it has or had, for events and explanations.
-    pub(crate) fn describe_last(&self) -> Arc<str> {
-        self.last_path
-            .get()
-            .cloned()
-            .unwrap_or_else(|| self.describe().into())
+    /// What it was called when it was withdrawn, for events and explanations; type and id, where it was not.
+    pub(crate) fn last_name(&self) -> LastName {
+        let withdrawn = self.withdrawn.get();
+        LastName {
+            path: withdrawn.map_or(LastPath::None, |w| w.path.clone()),
+            type_name: self.class.name(),
+            id: self.id,
+        }
+    }
+
+    /// The ticket of its withdrawal, from the moment on at which that began.
+    pub(crate) fn withdrawal(&self) -> Option<&Ticket> {
+        self.withdrawn.get().map(|withdrawn| &withdrawn.ticket)
+    }
+
+    /// The path it had when it was withdrawn; none where it was not, or was not below the root.
+    pub(crate) fn last_path(&self) -> Option<&LastPath> {
+        self.withdrawn.get().map(|withdrawn| &withdrawn.path)
+    }
+
+    /// Its withdrawal begins. Under the tree lock.
+    pub(crate) fn set_withdrawn(&self, ticket: &Ticket, path: LastPath) {
+        let ticket = ticket.clone();
+        let fresh = self.withdrawn.set(Withdrawn { ticket, path }).is_ok();
+        debug_assert!(fresh, "an object is withdrawn once");
     }
 
     /// The name of the machine it belongs to.
@@ -316,11 +339,7 @@ impl Drop for Object {
         if let Some(instance) = self.take_instance() {
             // A copy, as former holders of pointers may have read it: they and this are ordered by the pointer's own count, and so is the
             // end of the text when the block of memory goes.
-            let name = self
-                .last_path
-                .get()
-                .cloned()
-                .unwrap_or_else(|| format!("{}#{}", self.class.name(), self.id.0).into());
+            let name = self.last_name();
             self.machine.dispose(instance, name);
         }
     }

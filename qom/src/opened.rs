@@ -1,9 +1,5 @@
 //! What is opened in an object's name and closed with it.
 
-mod list;
-
-pub(crate) use list::HandleList;
-
 use crate::layer::Pointer;
 use crate::machine::MachineHandle;
 use crate::object::Object;

@@ -32,7 +32,7 @@ pub struct Ticket {
 }
 
 struct TicketState {
-    object: String,
+    object: Arc<str>,
     /// What is under way; gone once it is done.
     withdrawal: OnceLock<Weak<Withdrawal>>,
     progress: Mutex<Progress>,
@@ -46,16 +46,16 @@ struct Progress {
 }
 
 impl Ticket {
-    pub(crate) fn new(machine: &Arc<MachineInner>, object: String) -> Self {
+    pub(crate) fn new(machine: &Arc<MachineInner>, object: Arc<str>) -> Self {
         Self::make(Some(machine.clone()), object, false)
     }
 
     /// A withdrawal with nothing to do.
-    pub(crate) fn finished(object: String) -> Self {
+    pub(crate) fn finished(object: Arc<str>) -> Self {
         Self::make(None, object, true)
     }
 
-    fn make(machine: Option<Arc<MachineInner>>, object: String, done: bool) -> Self {
+    fn make(machine: Option<Arc<MachineInner>>, object: Arc<str>, done: bool) -> Self {
         let progress = Mutex::new(Progress {
             done,
             wakers: Vec::new(),
@@ -83,7 +83,7 @@ impl Ticket {
     }
 
     /// The path of the object that was withdrawn.
-    pub(crate) fn object(&self) -> &str {
+    pub(crate) fn object(&self) -> &Arc<str> {
         &self.state.object
     }
 

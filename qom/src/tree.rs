@@ -4,13 +4,16 @@
 //! run somebody's code. Whoever adds a child, a handle or a link tests the withdrawn mark under it, and step 0 of a
 //! withdrawal sets the mark under it, so nothing slips in behind.
 
+mod children;
+
+use crate::by_age::ByAge;
+use crate::counts::CountsNow;
 use crate::error::{Gone, TreeError};
 use crate::hold::Hold;
 use crate::object::Object;
-use crate::opened::{Handle, HandleId, HandleList};
+use crate::opened::{Handle, HandleId};
+use children::Children;
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// An object's place in the arena. Places are used again; the stamp tells a new tenant from the one that a stale pointer means.
@@ -20,9 +23,6 @@ pub(crate) struct TreeKey {
     stamp: u64,
 }
 
-/// By name. Names come from device models and users, not from a guest, and each map has a seed of its own.
-type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
 /// What one object has in the tree.
 pub(crate) struct Node {
     stamp: u64,
@@ -30,51 +30,9 @@ pub(crate) struct Node {
     parent: Option<(TreeKey, u64)>,
     /// None: it has no parent and is no root.
     name: Option<Arc<str>>,
-    /// By age.
-    children: BTreeMap<u64, TreeKey>,
-    names: ByName<Arc<str>, u64>,
-    indices: ByName<String, IndexPool>,
-    opened: HandleList<Arc<dyn Handle>>,
+    children: Children,
+    opened: ByAge<Arc<dyn Handle>>,
     links: Vec<(Arc<str>, Hold)>,
-}
-
-/// The free indices of `name[*]`: those below `next` that are in `free`, and all from `next` on.
-#[derive(Default)]
-struct IndexPool {
-    next: u32,
-    free: BTreeSet<u32>,
-}
-
-impl IndexPool {
-    /// The lowest free index.
-    fn take(&mut self) -> u32 {
-        self.free.pop_first().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-
-    fn give_back(&mut self, index: u32) {
-        // What was named by hand beyond the counter is still ahead of it.
-        if index < self.next {
-            self.free.insert(index);
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.free.len() == self.next as usize
-    }
-}
-
-impl Node {
-    fn give_index_back(&mut self, base: &str, index: u32) {
-        if let Some(pool) = self.indices.get_mut(base) {
-            pool.give_back(index);
-            if pool.is_unused() {
-                self.indices.remove(base);
-            }
-        }
-    }
 }
 
 /// The arena.
@@ -85,6 +43,8 @@ pub(crate) struct Tree {
     next_stamp: u64,
     next_age: u64,
     next_handle: u64,
+    /// Where the names with an index are written before it is known how long they are.
+    free_name: String,
 }
 
 impl Tree {
@@ -105,10 +65,8 @@ impl Tree {
             object,
             parent: None,
             name: None,
-            children: BTreeMap::new(),
-            names: ByName::default(),
-            indices: ByName::default(),
-            opened: HandleList::default(),
+            children: Children::default(),
+            opened: ByAge::default(),
             links: Vec::new(),
         });
     }
@@ -126,8 +84,7 @@ impl Tree {
     }
 
     fn node_mut(&mut self, key: TreeKey) -> Option<&mut Node> {
-        let node = self.nodes.get_mut(key.at)?.as_mut()?;
-        (node.stamp == key.stamp).then_some(node)
+        node_at(&mut self.nodes, key)
     }
 
     /// All objects, in no particular order.
@@ -168,43 +125,31 @@ impl Tree {
         self.node(key)?.name.clone()
     }
 
-    /// Children, oldest first.
-    pub(crate) fn children(&self, key: TreeKey) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
+    /// Children with their names, oldest first.
+    pub(crate) fn named_children(
+        &self,
+        key: TreeKey,
+    ) -> impl DoubleEndedIterator<Item = (&Arc<str>, &Arc<Object>)> {
         self.node(key)
             .into_iter()
-            .flat_map(|n| n.children.values())
-            .filter_map(|k| self.node(*k).map(|n| &n.object))
+            .flat_map(|n| n.children.iter())
+            .filter_map(|(name, k)| Some((name, self.object(k)?)))
+    }
+
+    /// Children, oldest first.
+    pub(crate) fn children(&self, key: TreeKey) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
+        self.named_children(key).map(|(_, child)| child)
     }
 
     pub(crate) fn child_named(&self, key: TreeKey, name: &str) -> Option<&Arc<Object>> {
-        let node = self.node(key)?;
-        let child = node.children.get(node.names.get(name)?)?;
-        self.node(*child).map(|n| &n.object)
-    }
-
-    /// The lowest free `base[index]` under `key`.
-    fn free_name(&mut self, key: TreeKey, base: &str) -> (String, u32) {
-        let Some(Node { indices, names, .. }) = self.node_mut(key) else {
-            return (format!("{base}[0]"), 0);
-        };
-        let pool = if let Some(pool) = indices.get_mut(base) {
-            pool
-        } else {
-            indices.entry(base.into()).or_default()
-        };
-        let mut name = String::with_capacity(base.len() + 12);
-        loop {
-            let index = pool.take();
-            name.clear();
-            let _ = write!(name, "{base}[{index}]");
-            // A name that somebody chose by hand is skipped; it comes back to the pool when it is freed.
-            if !names.contains_key(name.as_str()) {
-                return (name, index);
-            }
-        }
+        let child = self.node(key)?.children.named(name)?;
+        self.object(child)
     }
 
     fn is_below(&self, mut key: TreeKey, ancestor: TreeKey) -> bool {
+        if key != ancestor && self.node(ancestor).is_none_or(|n| n.children.is_empty()) {
+            return false;
+        }
         loop {
             if key == ancestor {
                 return true;
@@ -224,17 +169,36 @@ impl Tree {
         let Some((parent, age)) = node.parent.take() else {
             return false;
         };
-        if let (Some(name), Some(parent)) = (node.name.take(), self.node_mut(parent)) {
-            parent.children.remove(&age);
-            parent.names.remove(&name);
-            if let Some((base, index)) = split_index(&name) {
-                parent.give_index_back(base, index);
-            }
+        node.name = None;
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children.remove(age);
         }
         true
     }
 
-    pub(crate) fn take_opened(&mut self, key: TreeKey) -> HandleList<Arc<dyn Handle>> {
+    /// Takes the edges to their parents out of what was withdrawn together: children before parents, the one below which the others are is the
+    /// last. The lists of those that lose all their children go as they are.
+    pub(crate) fn cut_parents(&mut self, batch: &[Arc<Object>]) {
+        let Some((root, below)) = batch.split_last() else {
+            return;
+        };
+        for object in below {
+            if let Some(node) = self.node_mut(object.key) {
+                node.parent = None;
+                node.name = None;
+            }
+        }
+        for object in batch {
+            // INVARIANT: all children are in the batch: none has come since the mark, and those that were withdrawn before it have been cut, as their
+            // withdrawal was queued before.
+            if let Some(node) = self.node_mut(object.key) {
+                node.children = Children::default();
+            }
+        }
+        self.cut_parent(root.key);
+    }
+
+    pub(crate) fn take_opened(&mut self, key: TreeKey) -> ByAge<Arc<dyn Handle>> {
         self.node_mut(key)
             .map(|n| std::mem::take(&mut n.opened))
             .unwrap_or_default()
@@ -263,7 +227,7 @@ impl Tree {
         holder: TreeKey,
         id: HandleId,
     ) -> Option<Arc<dyn Handle>> {
-        self.node_mut(holder)?.opened.remove(id)
+        self.node_mut(holder)?.opened.remove(id.0)
     }
 
     /// The object at a place.
@@ -271,17 +235,46 @@ impl Tree {
         self.node(key).map(|node| &node.object)
     }
 
+    /// The edge itself.
+    fn place(&mut self, parent: TreeKey, child: TreeKey, name: &Arc<str>) {
+        let age = self.next_age;
+        self.next_age += 1;
+        let node = self.node_mut(parent).expect("the caller saw the parent");
+        node.children.add(age, child, name.clone());
+        let node = self
+            .node_mut(child)
+            .expect("an object that is not finalized is in the arena");
+        node.parent = Some((parent, age));
+        node.name = Some(name.clone());
+    }
+
+    /// Why an object does not get a parent.
+    fn refusal(&self, parent: &Object, child: &Object, now: CountsNow) -> TreeError {
+        if now.is_parented() {
+            TreeError::HasParent {
+                child: self.describe(child),
+                parent: self.describe(parent),
+                current: self
+                    .parent_of(child.key)
+                    .map_or_else(String::new, |p| self.describe(p)),
+            }
+        } else {
+            TreeError::ChildWithdrawn {
+                parent: self.describe(parent),
+                child: self.describe(child),
+            }
+        }
+    }
+
     fn describe(&self, object: &Object) -> String {
         self.path(object.key)
-            .or_else(|| object.last_path.get().map(|p| format!("{p} (withdrawn)")))
-            .unwrap_or_else(|| format!("{}#{}", object.class().name(), object.id().0))
+            .unwrap_or_else(|| object.describe_pathless())
     }
 }
 
-/// `base[7]` → `("base", 7)`.
-fn split_index(name: &str) -> Option<(&str, u32)> {
-    let (base, rest) = name.strip_suffix(']')?.rsplit_once('[')?;
-    Some((base, rest.parse().ok()?))
+fn node_at(nodes: &mut [Option<Node>], key: TreeKey) -> Option<&mut Node> {
+    let node = nodes.get_mut(key.at)?.as_mut()?;
+    (node.stamp == key.stamp).then_some(node)
 }
 
 fn legal_name(name: &str) -> bool {
@@ -322,63 +315,33 @@ pub(crate) fn add_child(
             child: tree.describe(child),
         });
     }
-    let Some(base) = name.strip_suffix("[*]") else {
-        return place(tree, parent, name, child);
+    let Tree {
+        nodes, free_name, ..
+    } = tree;
+    let siblings = &mut node_at(nodes, parent.key)
+        .expect("it has been seen above")
+        .children;
+    let base = name.strip_suffix("[*]");
+    let (name, index) = match base {
+        Some(base) => {
+            let index = siblings.free_name(base, free_name);
+            (Arc::from(free_name.as_str()), index)
+        }
+        None if siblings.named(name).is_some() => {
+            return Err(TreeError::NameTaken {
+                parent: tree.describe(parent),
+                name: name.into(),
+            });
+        }
+        None => (Arc::from(name), 0),
     };
-    let (name, index) = tree.free_name(parent.key, base);
-    let placed = place(tree, parent, &name, child);
-    if placed.is_err()
-        && let Some(node) = tree.node_mut(parent.key)
-    {
-        node.give_index_back(base, index);
-    }
-    placed
-}
-
-fn place(
-    tree: &mut Tree,
-    parent: &Arc<Object>,
-    name: &str,
-    child: &Arc<Object>,
-) -> Result<Arc<str>, TreeError> {
-    if tree
-        .node(parent.key)
-        .is_some_and(|n| n.names.contains_key(name))
-    {
-        return Err(TreeError::NameTaken {
-            parent: tree.describe(parent),
-            name: name.into(),
-        });
-    }
     if let Err(now) = child.counts.set_parented() {
-        return Err(if now.is_parented() {
-            TreeError::HasParent {
-                child: tree.describe(child),
-                parent: tree.describe(parent),
-                current: tree
-                    .parent_of(child.key)
-                    .map_or_else(String::new, |p| tree.describe(p)),
-            }
-        } else {
-            TreeError::ChildWithdrawn {
-                parent: tree.describe(parent),
-                child: tree.describe(child),
-            }
-        });
+        if let Some(base) = base {
+            siblings.give_back(base, index);
+        }
+        return Err(tree.refusal(parent, child, now));
     }
-    let age = tree.next_age;
-    tree.next_age += 1;
-    let name: Arc<str> = Arc::from(name);
-    let node = tree
-        .node_mut(parent.key)
-        .expect("the caller saw the parent");
-    node.children.insert(age, child.key);
-    node.names.insert(name.clone(), age);
-    let node = tree
-        .node_mut(child.key)
-        .expect("an object that is not finalized is in the arena");
-    node.parent = Some((parent.key, age));
-    node.name = Some(name.clone());
+    tree.place(parent.key, child.key, &name);
     Ok(name)
 }
 
@@ -391,7 +354,7 @@ pub(crate) fn open(holder: &Object, handle: Arc<dyn Handle>) -> Result<HandleId,
             && !holder.is_withdrawn()
             && let Some(node) = tree.node_mut(holder.key)
         {
-            node.opened.push(id, handle);
+            node.opened.push(id.0, handle);
             tree.next_handle += 1;
             return Ok(id);
         }
@@ -423,7 +386,7 @@ pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc
     let Some(node) = tree.node_mut(holder.key) else {
         return Vec::new();
     };
-    node.opened.take_since(mark)
+    node.opened.take_since(mark.0)
 }
 
 /// The id that the next opened handle will have.

@@ -22,7 +22,10 @@ use crate::opened::Handle;
 use crate::panics;
 use crate::ticket::Ticket;
 use crate::tracker::Token;
+use crate::tree::Tree;
+use crate::withdrawn::LastPath;
 use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// One item of the teardown queue.
@@ -31,7 +34,7 @@ pub(crate) struct Withdrawal {
     root: ObjectId,
     /// Children before parents, younger siblings first; the root is the last. Whoever runs the last steps takes it out, so that no pointer is
     /// left behind when the objects go.
-    batch: Mutex<Vec<Arc<Object>>>,
+    batch: Mutex<Option<Arc<Batch>>>,
     /// Withdrawals of parts of the subtree that began before this one: their threads may still be on their way to step 1.
     earlier: Vec<Ticket>,
     ticket: Ticket,
@@ -42,6 +45,9 @@ pub(crate) struct Withdrawal {
     step_one: Mutex<StepOne>,
     pub(crate) token: Token,
 }
+
+/// In an order, for whoever looks through it.
+type Batch = Vec<Arc<Object>>;
 
 /// How far step 1 is. Under a lock of its own, so that nobody begins it again while step 2 already may.
 #[derive(Default)]
@@ -83,7 +89,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     let machine = root.machine_inner();
     let withdrawal = {
         let tree = machine.tree.lock();
-        if root.withdrawal.get().is_some() {
+        if root.withdrawal().is_some() {
             return None;
         }
         let carries_storage = match cause {
@@ -106,19 +112,15 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         {
             return None;
         }
-        let describe = |o: &Object| {
-            tree.path(o.key)
-                .unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0))
-        };
-        let name = describe(root);
-        let _ = root.last_path.set(name.as_str().into());
+        let path = tree.path(root.key).map(Arc::<str>::from);
+        let name = path.clone();
+        let name = name.unwrap_or_else(|| root.last_name().to_string().into());
         let ticket = Ticket::new(machine, name);
-        let (batch, earlier) = subtree(&tree, root);
+        root.set_withdrawn(&ticket, path.map_or(LastPath::None, LastPath::At));
+        let (batch, earlier) = subtree(&tree, root, &ticket);
         machine.hurry(batch.len());
         for object in &batch {
             let _ = object.counts.mark_withdrawn();
-            object.last_path.get_or_init(|| describe(object).into());
-            let _ = object.withdrawal.set(ticket.clone());
             for layer in &object.class().layers {
                 if let Some(mark) = layer.mark {
                     mark(object);
@@ -128,7 +130,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         let withdrawal = Arc::new(Withdrawal {
             machine: machine.clone(),
             root: root.id(),
-            batch: Mutex::new(batch),
+            batch: Mutex::new(Some(Arc::new(batch))),
             earlier,
             ticket,
             carries_storage,
@@ -141,7 +143,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         withdrawal
     };
     let ticket = withdrawal.ticket.clone();
-    tracing::debug!(object = ticket.object(), "withdrawn");
+    tracing::debug!(object = &**ticket.object(), "withdrawn");
     // A listener must not change topology. The mark alone already stops callbacks.
     if !withdrawal.defer_retract {
         withdrawal.retract();
@@ -149,27 +151,32 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     Some(ticket)
 }
 
-/// The objects to be marked: the subtree without what has been marked before; and the withdrawals of that, which are queued earlier.
-fn subtree(tree: &crate::tree::Tree, root: &Arc<Object>) -> (Vec<Arc<Object>>, Vec<Ticket>) {
-    let (mut batch, mut earlier) = (Vec::new(), Vec::new());
-    // Older siblings are pushed first and so come out last; a second visit to a node means that its children are done.
-    let mut work = vec![(root.clone(), false)];
-    while let Some((object, children_done)) = work.pop() {
-        if children_done {
-            batch.push(object);
-            continue;
-        }
-        let key = object.key;
-        work.push((object, true));
-        for child in tree.children(key) {
+/// The objects to be marked, which are told of their withdrawal: the subtree without what has been marked before; and the withdrawals of that, which
+/// are queued earlier.
+fn subtree(tree: &Tree, root: &Arc<Object>, ticket: &Ticket) -> (Batch, Vec<Ticket>) {
+    let mut batch = Vec::with_capacity(1 + tree.children(root.key).count());
+    let mut earlier = Vec::new();
+    // Parents come before their children and older siblings before younger ones: the order of the batch, seen from its end.
+    let mut work: SmallVec<[&Arc<Object>; 16]> = smallvec![root];
+    while let Some(object) = work.pop() {
+        let mut path = None;
+        for (name, child) in tree.named_children(object.key).rev() {
             if child.is_withdrawn() {
                 // What is below it was marked with it, or before it and is known to its withdrawal.
-                earlier.extend(child.withdrawal.get().cloned());
-            } else {
-                work.push((child.clone(), false));
+                earlier.extend(child.withdrawal().cloned());
+                continue;
             }
+            let path = path.get_or_insert_with(|| object.last_path().and_then(LastPath::text));
+            let path = match path {
+                Some(above) => LastPath::Below(above.clone(), name.clone()),
+                None => LastPath::None,
+            };
+            child.set_withdrawn(ticket, path);
+            work.push(child);
         }
+        batch.push(object.clone());
     }
+    batch.reverse();
     (batch, earlier)
 }
 
@@ -185,8 +192,8 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
     let begun = begin(object, Cause::Unparent);
     let is_new = begun.is_some();
     // Where another thread's withdrawal has got it, waiting means waiting for that one.
-    let Some(ticket) = begun.or_else(|| object.withdrawal.get().cloned()) else {
-        return Ok(Ticket::finished(object.describe()));
+    let Some(ticket) = begun.or_else(|| object.withdrawal().cloned()) else {
+        return Ok(Ticket::finished(object.describe().into()));
     };
     if may_wait && machine.waiting_forbidden().is_none() {
         ticket.wait_until(machine, None, Help::TearDown);
@@ -202,7 +209,7 @@ pub(crate) fn unparent(object: &Arc<Object>, may_wait: bool) -> Result<Ticket, T
 /// The thread that began a withdrawal may still be on its way to step 1. Waiting for it could keep from it what it waits for; so the step is
 /// done here, and is a no-op there.
 fn help(object: &Object) {
-    if let Some(withdrawal) = object.withdrawal.get().and_then(Ticket::withdrawal) {
+    if let Some(withdrawal) = object.withdrawal().and_then(Ticket::withdrawal) {
         withdrawal.retract();
         // Whoever leaves step 1 last lets step 2 run.
         object.machine_inner().executor.wake();
@@ -240,10 +247,12 @@ impl Withdrawal {
 
     fn run_retract_hooks(&self) {
         let handle = MachineHandle(self.machine.clone());
-        // A copy: two threads may be here at once.
-        let batch = self.batch.lock().clone();
-        let mut layers: Vec<&'static LayerHooks> = Vec::new();
-        for object in &batch {
+        // Not taken out: two threads may be here at once.
+        let Some(batch) = self.batch.lock().clone() else {
+            return;
+        };
+        let mut layers: SmallVec<[&'static LayerHooks; 4]> = SmallVec::new();
+        for object in &*batch {
             for layer in &object.class().layers {
                 if !layers.iter().any(|l| std::ptr::eq(*l, *layer)) {
                     layers.push(layer);
@@ -270,7 +279,7 @@ impl Withdrawal {
         step.inside == 0 && (step.done || self.defer_retract)
     }
 
-    pub(crate) fn object_name(&self) -> &str {
+    pub(crate) fn object_name(&self) -> &Arc<str> {
         self.ticket.object()
     }
 
@@ -279,25 +288,26 @@ impl Withdrawal {
         // Where a listener asked for the withdrawal, or step 1 was done in a transaction that may still be open.
         self.retract();
         let machine = &self.machine;
-        let batch = std::mem::take(&mut *self.batch.lock());
+        let batch = self.batch.lock().take();
+        let batch = batch.map_or_else(Vec::new, Arc::unwrap_or_clone);
         for object in &batch {
             close_object(object);
         }
+        machine.tree.lock().cut_parents(&batch);
         for object in batch {
-            let had_parent = machine.tree.lock().cut_parent(object.key);
             let carried = self.carries_storage && object.id() == self.root;
-            let parent_was_last = had_parent && object.counts.clear_parented();
+            let parent_was_last = object.counts.clear_parented();
             let carried_was_last = carried && object.counts.release();
             if parent_was_last || carried_was_last {
                 machine.queue_finalizer(object);
             }
         }
-        machine.emit(&MachineEvent::Withdrawn {
+        machine.emit(|| MachineEvent::Withdrawn {
             id: self.root,
-            path: self.object_name().to_owned(),
+            path: self.object_name().to_string(),
         });
         self.ticket.finish();
-        tracing::debug!(object = self.object_name(), "withdrawal complete");
+        tracing::debug!(object = &**self.object_name(), "withdrawal complete");
     }
 }
 
@@ -370,10 +380,10 @@ mod tests {
         let object = handle.into_raw();
         // The first half of dropping the handle; the second comes when somebody else has been here.
         assert_eq!(object.counts.drop_user(), Dropped::Withdraw);
-        assert!(object.withdrawal.get().is_none());
+        assert!(object.withdrawal().is_none());
 
         let ticket = unparent(&object, false).unwrap();
-        let begun = object.withdrawal.get().expect("it has begun");
+        let begun = object.withdrawal().expect("it has begun");
         let cut = begun.withdrawal().is_none_or(|w| w.step_one.lock().done);
         assert!(cut, "who returns from an unparent has seen the cut");
         ticket.wait(Duration::from_secs(10)).unwrap();

@@ -42,7 +42,10 @@ impl WhyAlive {
     pub(crate) fn of(full: &Graph, object: &Object) -> Self {
         let now = object.counts();
         let counts = (now.storage(), now.users());
-        let name = object.describe_last().to_string();
+        let name = match object.withdrawal() {
+            Some(_) => object.last_name().to_string(),
+            None => object.describe(),
+        };
         Self::explain(full, object.id(), name, counts)
     }
 

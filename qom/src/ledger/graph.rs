@@ -90,11 +90,8 @@ impl Graph {
                 .map(|o| {
                     let label = tree
                         .path(o.key)
-                        .or_else(|| o.last_path.get().map(ToString::to_string));
-                    (
-                        o.clone(),
-                        label.unwrap_or_else(|| format!("{}#{}", o.class().name(), o.id().0)),
-                    )
+                        .unwrap_or_else(|| o.last_name().to_string());
+                    (o.clone(), label)
                 })
                 .collect();
             let mut edges = Vec::new();

@@ -60,12 +60,13 @@ impl Machine {
         // sees the new one.
         inner.closed.store(true, Ordering::SeqCst);
         // By name, as others may hold handles to the root.
-        let ticket = self.root.pointer_opt().and_then(|root| {
-            withdraw::close_root(&root).or_else(|| root.withdrawal.get().cloned())
-        });
+        let ticket = self
+            .root
+            .pointer_opt()
+            .and_then(|root| withdraw::close_root(&root).or_else(|| root.withdrawal().cloned()));
         self.root_handle = None;
         inner.executor.wake();
-        ticket.unwrap_or_else(|| Ticket::finished(inner.name.clone()))
+        ticket.unwrap_or_else(|| Ticket::finished(inner.name.as_str().into()))
     }
 
     /// Withdraws the root and everything below it, waits until all objects are finalized and all that was retired is dropped, and ends

@@ -41,10 +41,16 @@ pub enum MachineEvent {
 pub(super) type Subscriber = Arc<dyn Fn(&MachineEvent) + Send + Sync>;
 
 impl MachineInner {
-    pub(crate) fn emit(&self, event: &MachineEvent) {
+    /// Tells of an event, which is put into words where somebody listens.
+    pub(crate) fn emit(&self, event: impl FnOnce() -> MachineEvent) {
+        let subscribers = self.subscribers.load();
+        if subscribers.is_empty() {
+            return;
+        }
+        let event = event();
         let _inside = context::enter(Place::Subscriber);
-        for (_, subscriber) in self.subscribers.load().iter() {
-            if let Err(panic) = panics::catch(|| subscriber(event)) {
+        for (_, subscriber) in subscribers.iter() {
+            if let Err(panic) = panics::catch(|| subscriber(&event)) {
                 let panic = panics::message_of(panic);
                 tracing::error!(panic, "a machine event's subscriber panicked");
             }
@@ -55,7 +61,7 @@ impl MachineInner {
     pub(crate) fn panicked(&self, object: &Object, what: &str, message: String) {
         let object = object.describe();
         tracing::error!(object, what, message, "panicked");
-        self.emit(&MachineEvent::Panicked {
+        self.emit(|| MachineEvent::Panicked {
             object,
             what: what.to_owned(),
             message,
@@ -82,7 +88,7 @@ impl MachineHandle {
 
     /// Tells a machine event's subscribers that a layer caught a panic.
     pub fn report_panic(&self, object: String, what: String, message: String) {
-        self.0.emit(&MachineEvent::Panicked {
+        self.0.emit(|| MachineEvent::Panicked {
             object,
             what,
             message,

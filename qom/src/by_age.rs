@@ -1,62 +1,79 @@
-//! The list of what one object has opened: by age, with holes.
+//! A list by age, with holes: of what one object has opened, and of its children.
 //!
-//! Most handles come and go like a stack, and then this is one. What goes in another order leaves a hole: to move the younger ones up at once
+//! Most of it comes and goes like a stack, and then this is one. What goes in another order leaves a hole: to move the younger ones up at once
 //! would cost whoever closes many handles, oldest first, the square of their number. A hole is filled in when the list is tidied, which is when
 //! more than half of it are holes, so each hole pays for at most two entries.
 
-use super::HandleId;
-
 /// Oldest first.
 ///
-/// INVARIANT: the ids ascend; the last entry is not a hole; at most half of the entries are holes, of which there are `holes`.
+/// INVARIANT: the ages ascend; the last entry is not a hole; at most half of the entries are holes, of which there are `holes`.
 #[derive(Debug)]
-pub(crate) struct HandleList<H> {
-    entries: Vec<(HandleId, Option<H>)>,
+pub(crate) struct ByAge<T> {
+    entries: Vec<(u64, Option<T>)>,
     holes: usize,
 }
 
-impl<H> HandleList<H> {
-    /// Adds a handle that is younger than all that are or were in the list.
-    pub(crate) fn push(&mut self, id: HandleId, handle: H) {
-        debug_assert!(self.entries.last().is_none_or(|(last, _)| *last < id));
-        self.entries.push((id, Some(handle)));
+impl<T> ByAge<T> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.holes
+    }
+
+    /// Adds what is younger than all that is or was in the list: `age` is a number that grows.
+    pub(crate) fn push(&mut self, age: u64, item: T) {
+        debug_assert!(self.entries.last().is_none_or(|(last, _)| *last < age));
+        self.entries.push((age, Some(item)));
     }
 
     /// Takes the youngest one out.
-    pub(crate) fn pop(&mut self) -> Option<H> {
-        let (_, handle) = self.entries.pop()?;
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let (_, item) = self.entries.pop()?;
         self.tidy();
-        handle
+        item
+    }
+
+    /// The one of an age, which it may well not have.
+    pub(crate) fn get(&self, age: u64) -> Option<&T> {
+        self.entries[self.find(age)?].1.as_ref()
+    }
+
+    fn find(&self, age: u64) -> Option<usize> {
+        let found = self.entries.binary_search_by_key(&age, |(age, _)| *age);
+        found.ok()
     }
 
     /// Takes one out, which it may well not have.
-    pub(crate) fn remove(&mut self, id: HandleId) -> Option<H> {
-        if self.entries.last()?.0 == id {
+    pub(crate) fn remove(&mut self, age: u64) -> Option<T> {
+        if self.entries.last()?.0 == age {
             return self.pop();
         }
-        let at = self.entries.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        let handle = self.entries[at].1.take()?;
+        let at = self.find(age)?;
+        let item = self.entries[at].1.take()?;
         self.holes += 1;
         self.tidy();
-        Some(handle)
+        Some(item)
     }
 
     /// Takes out what is not older than `mark`; oldest first.
-    pub(crate) fn take_since(&mut self, mark: HandleId) -> Vec<H> {
-        let at = self.entries.partition_point(|(id, _)| *id < mark);
+    pub(crate) fn take_since(&mut self, mark: u64) -> Vec<T> {
+        let at = self.entries.partition_point(|(age, _)| *age < mark);
         let entries = self.entries.split_off(at);
         let of_these = entries.len();
-        let taken: Vec<H> = entries.into_iter().filter_map(|(_, h)| h).collect();
+        let taken: Vec<T> = entries.into_iter().filter_map(|(_, item)| item).collect();
         self.holes -= of_these - taken.len();
         self.tidy();
         taken
     }
 
     /// Oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &H> {
-        self.entries
-            .iter()
-            .filter_map(|(_, handle)| handle.as_ref())
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.entries.iter().filter_map(|(_, item)| item.as_ref())
+    }
+
+    /// Oldest first, each with its age.
+    pub(crate) fn with_ages(&self) -> impl Iterator<Item = (u64, &T)> {
+        let entries = self.entries.iter();
+        entries.filter_map(|(age, item)| Some((*age, item.as_ref()?)))
     }
 
     /// Restores the invariant after something was taken out.
@@ -69,21 +86,17 @@ impl<H> HandleList<H> {
 
     #[cold]
     fn fill_in(&mut self) {
-        while self
-            .entries
-            .pop_if(|(_, handle)| handle.is_none())
-            .is_some()
-        {
+        while self.entries.pop_if(|(_, item)| item.is_none()).is_some() {
             self.holes -= 1;
         }
         if self.holes * 2 > self.entries.len() {
-            self.entries.retain(|(_, handle)| handle.is_some());
+            self.entries.retain(|(_, item)| item.is_some());
             self.holes = 0;
         }
     }
 }
 
-impl<H> Default for HandleList<H> {
+impl<T> Default for ByAge<T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -96,23 +109,19 @@ impl<H> Default for HandleList<H> {
 mod tests {
     use super::*;
 
-    fn id(number: u64) -> HandleId {
-        HandleId(number)
-    }
-
-    fn list(ids: impl IntoIterator<Item = u64>) -> HandleList<u64> {
-        let mut list = HandleList::default();
+    fn list(ids: impl IntoIterator<Item = u64>) -> ByAge<u64> {
+        let mut list = ByAge::default();
         for number in ids {
-            list.push(id(number), number);
+            list.push(number, number);
         }
         list
     }
 
-    fn all(list: &HandleList<u64>) -> Vec<u64> {
+    fn all(list: &ByAge<u64>) -> Vec<u64> {
         list.iter().copied().collect()
     }
 
-    fn check(list: &HandleList<u64>) {
+    fn check(list: &ByAge<u64>) {
         let holes = list.entries.iter().filter(|(_, h)| h.is_none()).count();
         assert_eq!(list.holes, holes);
         assert!(holes * 2 <= list.entries.len(), "{list:?}");
@@ -124,7 +133,7 @@ mod tests {
     fn the_youngest_goes_first_past_holes() {
         let mut list = list(0..8);
         for gone in [6, 2, 5] {
-            assert_eq!(list.remove(id(gone)), Some(gone));
+            assert_eq!(list.remove(gone), Some(gone));
             check(&list);
         }
         assert_eq!(all(&list), [0, 1, 3, 4, 7]);
@@ -147,28 +156,28 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_taken_out() {
         let mut list = list([3, 5, 9, 11]);
-        assert_eq!(list.remove(id(5)), Some(5));
+        assert_eq!(list.remove(5), Some(5));
         for absent in [0, 4, 5, 10, 12] {
-            assert_eq!(list.remove(id(absent)), None, "{absent}");
+            assert_eq!(list.remove(absent), None, "{absent}");
             check(&list);
         }
         assert_eq!(all(&list), [3, 9, 11]);
-        assert_eq!(HandleList::<u64>::default().remove(id(0)), None);
+        assert_eq!(ByAge::<u64>::default().remove(0), None);
     }
 
     #[test]
     fn more_holes_than_handles_are_filled_in() {
         let mut list = list(0..8);
         for gone in 0..4 {
-            assert_eq!(list.remove(id(gone)), Some(gone));
+            assert_eq!(list.remove(gone), Some(gone));
         }
         assert_eq!((list.entries.len(), list.holes), (8, 4));
-        assert_eq!(list.remove(id(4)), Some(4));
+        assert_eq!(list.remove(4), Some(4));
         assert_eq!((list.entries.len(), list.holes), (3, 0));
         assert_eq!(all(&list), [5, 6, 7]);
         // Found under their ids afterwards, too.
-        assert_eq!(list.remove(id(6)), Some(6));
-        list.push(id(8), 8);
+        assert_eq!(list.remove(6), Some(6));
+        list.push(8, 8);
         assert_eq!(all(&list), [5, 7, 8]);
         check(&list);
     }
@@ -177,13 +186,13 @@ mod tests {
     fn what_is_younger_than_a_mark_leaves_with_its_holes() {
         let mut list = list(0..10);
         for gone in [0, 3, 4, 7] {
-            assert_eq!(list.remove(id(gone)), Some(gone));
+            assert_eq!(list.remove(gone), Some(gone));
         }
-        assert_eq!(list.take_since(id(5)), [5, 6, 8, 9]);
+        assert_eq!(list.take_since(5), [5, 6, 8, 9]);
         check(&list);
         assert_eq!(all(&list), [1, 2]);
-        assert_eq!(list.take_since(id(5)), [0; 0]);
-        assert_eq!(list.take_since(id(0)), [1, 2]);
+        assert_eq!(list.take_since(5), [0; 0]);
+        assert_eq!(list.take_since(0), [1, 2]);
         assert_eq!((list.entries.len(), list.holes), (0, 0));
     }
 
@@ -196,18 +205,18 @@ mod tests {
             random ^= random << 17;
             random % below
         };
-        let (mut list, mut plain) = (HandleList::default(), Vec::new());
+        let (mut list, mut plain) = (ByAge::default(), Vec::new());
         for number in 0..20_000 {
             match next(8) {
                 0..4 => {
-                    list.push(id(number), number);
+                    list.push(number, number);
                     plain.push(number);
                 }
                 4 => assert_eq!(list.pop(), plain.pop()),
                 5 if next(50) == 0 => {
                     let mark = next(number + 1);
                     let at = plain.partition_point(|n| *n < mark);
-                    assert_eq!(list.take_since(id(mark)), plain.split_off(at));
+                    assert_eq!(list.take_since(mark), plain.split_off(at));
                 }
                 _ => {
                     let near = plain
@@ -215,7 +224,7 @@ mod tests {
                         .saturating_sub(1 + usize::try_from(next(20)).unwrap());
                     let gone = plain.get(near).copied().unwrap_or(number);
                     let expected = (near < plain.len()).then(|| plain.remove(near));
-                    assert_eq!(list.remove(id(gone)), expected);
+                    assert_eq!(list.remove(gone), expected);
                 }
             }
             check(&list);
@@ -228,12 +237,9 @@ mod tests {
         let mut list = list(0..many);
         let mut steps = 0;
         for gone in order {
-            let newest = list
-                .entries
-                .last()
-                .is_some_and(|(last, _)| *last == id(gone));
+            let newest = list.entries.last().is_some_and(|(last, _)| *last == gone);
             let before = (list.entries.len(), list.holes);
-            assert_eq!(list.remove(id(gone)), Some(gone));
+            assert_eq!(list.remove(gone), Some(gone));
             steps += 1 + before.0 - list.entries.len();
             if list.holes == 0 && (before.1 > 0 || !newest) {
                 // What the filling in left.
@@ -267,8 +273,8 @@ mod tests {
     fn a_queue_stays_as_long_as_what_is_in_it() {
         let mut list = list(0..100);
         for number in 100..10_000 {
-            list.push(id(number), number);
-            assert_eq!(list.remove(id(number - 100)), Some(number - 100));
+            list.push(number, number);
+            assert_eq!(list.remove(number - 100), Some(number - 100));
             assert!(list.entries.len() <= 201, "{}", list.entries.len());
         }
         check(&list);
