@@ -26,11 +26,13 @@ const BYTES_PER_RANGE: u64 = 256;
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
     let (changed, notified, hearers) = {
         let mut topo = cell.borrow_mut();
-        let pending = topo.topology.take_pending();
+        let pending = topo.topology.pending();
         let notified = pending.notified();
+        // Not even taken.
         if pending.is_empty() && !notified {
             return None;
         }
+        let pending = topo.topology.take_pending();
         let Topo {
             topology,
             views,

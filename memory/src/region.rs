@@ -171,7 +171,8 @@ impl ObjectImpl for Region {
         let root = machine.resolve("/machine");
         let owner = root.and_then(|root| qom::layer::Target::pointer(&root).ok());
         let owner = owner.unwrap_or_else(|| panic!("machine `{}` ends meanwhile", machine.name()));
-        Self::assemble(cx, &machine, RegionParts::empty(owner))
+        let state = MemoryState::of(&machine);
+        Self::assemble(cx, state, RegionParts::empty(owner))
     }
 
     fn finalize(&self) {
@@ -218,7 +219,7 @@ impl RegionParts {
 }
 
 impl Region {
-    pub(crate) fn assemble(cx: &mut Init<'_>, machine: &MachineHandle, parts: RegionParts) -> Self {
+    pub(crate) fn assemble(cx: &mut Init<'_>, state: Arc<MemoryState>, parts: RegionParts) -> Self {
         Self {
             object: cx.parent(),
             core: Arc::new(RegionCore {
@@ -232,7 +233,7 @@ impl Region {
                 backing: Mutex::new(parts.backing),
                 mappings: Mutex::default(),
             }),
-            state: MemoryState::of(machine),
+            state,
             key: OnceLock::new(),
             owner_hold: Mutex::default(),
         }

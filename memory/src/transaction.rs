@@ -10,6 +10,7 @@ use crate::topology::{Priority, RegionKey, RegionSpec, Topology, TopologyError};
 use parking_lot::ReentrantMutexGuard;
 use qom::layer::{self, Hold, Holder, Place, Pointer, Reason, machine_of};
 use qom::{Gone, MachineHandle, Object, ObjectType, WeakRef};
+use smallvec::SmallVec;
 use std::cell::RefCell;
 
 /// Container → subregion.
@@ -63,7 +64,10 @@ pub fn transaction<R>(
     change: impl for<'t> FnOnce(&'t Transaction<'t>) -> R,
 ) -> Result<R, RegionError> {
     let state = MemoryState::of(machine);
-    check_place(machine, &|| format!("machine `{}`", machine.name()))?;
+    check_place(
+        || machine.clone(),
+        || format!("machine `{}`", machine.name()),
+    )?;
     let _session = Session::open(&state);
     Ok(change(&Transaction {
         _open: std::marker::PhantomData,
@@ -71,7 +75,10 @@ pub fn transaction<R>(
 }
 
 /// Whether topology may be changed here and now: not in a listener, and not while readers hold up too much.
-fn check_place(machine: &MachineHandle, name: &dyn Fn() -> String) -> Result<(), RegionError> {
+fn check_place(
+    machine: impl FnOnce() -> MachineHandle,
+    name: impl Fn() -> String,
+) -> Result<(), RegionError> {
     if layer::depth(Place::Listener) > 0 {
         return Err(RegionError::Forbidden {
             region: name(),
@@ -79,7 +86,7 @@ fn check_place(machine: &MachineHandle, name: &dyn Fn() -> String) -> Result<(),
         });
     }
     if layer::depth(Place::Transaction) == 0 {
-        machine
+        machine()
             .make_room()
             .map_err(|source| RegionError::Overloaded {
                 region: name(),
@@ -124,6 +131,9 @@ impl Drop for Session<'_> {
             topo.depth -= 1;
             std::mem::take(&mut topo.garbage)
         };
+        if garbage.is_empty() && published.is_none() {
+            return;
+        }
         // A hold's end at most queues a finalizer and wakes the executor; an embedder's wake function is somebody else's code and
         // must not run under the lock.
         ReentrantMutexGuard::unlocked(&mut self.guard, || {
@@ -143,10 +153,16 @@ pub(crate) fn region_of(object: &Object) -> Result<&Region, Gone> {
 }
 
 pub(crate) fn key_of(object: &Object) -> Result<RegionKey, Gone> {
-    region_of(object)?.key().ok_or_else(|| Gone {
+    region_and_key(object).map(|(_, key)| key)
+}
+
+fn region_and_key(object: &Object) -> Result<(&Region, RegionKey), Gone> {
+    let region = region_of(object)?;
+    let key = region.key().ok_or_else(|| Gone {
         object: object.describe(),
         state: "gone",
-    })
+    })?;
+    Ok((region, key))
 }
 
 pub(crate) fn same_machine(a: &Object, b: &Object) -> Result<(), RegionError> {
@@ -166,9 +182,8 @@ pub(crate) fn change(
     object: &Pointer,
     op: impl FnOnce(&mut Topology, RegionKey) -> Result<(), TopologyError>,
 ) -> Result<(), RegionError> {
-    let region = region_of(object)?;
-    let key = key_of(object)?;
-    check_place(&machine_of(object), &|| object.describe())?;
+    let (region, key) = region_and_key(object)?;
+    check_place(|| machine_of(object), || object.describe())?;
     let session = Session::open(&region.state);
     session.with(|topo| {
         let done = op(&mut topo.topology, key);
@@ -177,8 +192,7 @@ pub(crate) fn change(
 }
 
 pub(crate) fn info(object: &Pointer) -> Result<RegionInfo, RegionError> {
-    let region = region_of(object)?;
-    let key = key_of(object)?;
+    let (region, key) = region_and_key(object)?;
     let lock = region.state.lock.lock();
     let topo = lock.borrow();
     let node = topo.topology.get(key).ok_or_else(|| Gone {
@@ -203,8 +217,8 @@ pub(crate) fn info(object: &Pointer) -> Result<RegionInfo, RegionError> {
 }
 
 pub(crate) fn contained_in(object: &Pointer) -> Result<Option<WeakRef<Region>>, RegionError> {
-    let key = key_of(object)?;
-    let lock = region_of(object)?.state.lock.lock();
+    let (region, key) = region_and_key(object)?;
+    let lock = region.state.lock.lock();
     let topo = lock.borrow();
     let container = topo
         .topology
@@ -218,25 +232,24 @@ pub(crate) fn contained_in(object: &Pointer) -> Result<Option<WeakRef<Region>>, 
 
 /// Enters a new region into the topology.
 pub(crate) fn enter_region(
-    state: &MemoryState,
     object: &Pointer,
     spec: RegionSpec,
     target: Option<&Pointer>,
 ) -> Result<(), RegionError> {
-    check_place(&machine_of(object), &|| object.describe())?;
-    let session = Session::open(state);
+    let region = region_of(object)?;
+    check_place(|| machine_of(object), || object.describe())?;
+    let session = Session::open(&region.state);
     session.with(|topo| {
         if let Some(target) = target
             && target.is_withdrawn()
         {
-            let alias = format!("`{}` ({})", region_of(object)?.name(), object.describe());
+            let alias = format!("`{}` ({})", region.name(), object.describe());
             return Err(withdrawn(target, "an alias", &alias));
         }
         let key = topo
             .topology
             .insert(spec)
             .map_err(|error| topo.explain(error))?;
-        let region = region_of(object)?;
         let entered = Entered {
             object: object.clone(),
             core: region.core().clone(),
@@ -256,11 +269,11 @@ pub(crate) fn add_subregion(
     priority: Priority,
 ) -> Result<(), RegionError> {
     same_machine(container, sub)?;
-    check_place(&machine_of(container), &|| sub.describe())?;
+    check_place(|| machine_of(container), || sub.describe())?;
     check_init(sub, container)?;
-    let state = &region_of(container)?.state;
-    let (container_key, sub_key) = (key_of(container)?, key_of(sub)?);
-    let session = Session::open(state);
+    let (region, container_key) = region_and_key(container)?;
+    let sub_key = key_of(sub)?;
+    let session = Session::open(&region.state);
     session.with(|topo| {
         // The marks are set before a withdrawal asks for the topology lock: what is added behind them is refused here, what is added
         // before them is retracted by step 1.
@@ -283,10 +296,10 @@ pub(crate) fn add_subregion(
 pub(crate) fn del_subregion(container: &Pointer, sub: &Pointer) -> Result<(), RegionError> {
     // A key of one machine may well name something in another.
     same_machine(container, sub)?;
-    check_place(&machine_of(container), &|| sub.describe())?;
-    let state = &region_of(container)?.state;
-    let (container_key, sub_key) = (key_of(container)?, key_of(sub)?);
-    let session = Session::open(state);
+    check_place(|| machine_of(container), || sub.describe())?;
+    let (region, container_key) = region_and_key(container)?;
+    let sub_key = key_of(sub)?;
+    let session = Session::open(&region.state);
     session.with(|topo| {
         // Withdrawn and retracted: it is in no container any more, which is what the caller wants.
         if sub.is_withdrawn()
@@ -341,23 +354,27 @@ pub(crate) fn withdrawn(region: &Object, what: &'static str, other: &str) -> Reg
 
 /// Step 1 of a withdrawal. Cannot be refused.
 pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
-    let state = MemoryState::of(machine);
-    let regions: Vec<(&Pointer, &Region, RegionKey)> = batch
-        .iter()
-        .filter_map(|o| {
-            let region = o.instance::<Region>()?;
-            Some((o, region, region.key()?))
-        })
-        .collect();
+    let mut regions: SmallVec<[&Region; 8]> = SmallVec::new();
+    let mut keys: SmallVec<[RegionKey; 8]> = SmallVec::new();
+    for object in batch {
+        if let Some(region) = object.instance::<Region>()
+            && let Some(key) = region.key()
+        {
+            regions.push(region);
+            keys.push(key);
+        }
+    }
+    let Some(first) = regions.first() else {
+        return;
+    };
     // Kept beyond the lock: the last pointer to a mapping lets go of its address space, too.
     let mut ended = Vec::new();
-    let session = Session::open(&state);
+    let session = Session::open(&first.state);
     session.with(|topo| {
         // Without it, a seeded defect: `cargo xtask defects`. What leads to a region, and from it, is then cut when it is finalized.
         if cfg!(holdfast_without = "retract_edges") {
             return;
         }
-        let keys: Vec<RegionKey> = regions.iter().map(|(_, _, key)| *key).collect();
         for &key in &keys {
             topo.drop_holds_of(key);
         }
@@ -367,7 +384,7 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
     let mapped = regions
         .iter()
         .filter(|_| !cfg!(holdfast_without = "retract_mappings"));
-    for (_, region, _) in mapped {
+    for region in mapped {
         for mapping in region.core().take_mappings() {
             if let Some(mapping) = mapping.upgrade() {
                 mapping.withdraw();
@@ -377,9 +394,7 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
     }
     drop(session);
     // Readers of any earlier view that showed one of them hold up its memory, whether or not a view shows it at this moment.
-    let bytes = regions
-        .iter()
-        .map(|(_, region, _)| region.core().bytes_alone());
+    let bytes = regions.iter().map(|region| region.core().bytes_alone());
     let bytes = bytes.fold(0, u64::saturating_add);
     if bytes > 0 {
         let what = "memory of withdrawn regions";
@@ -407,22 +422,27 @@ impl Topo {
         let Some(node) = self.topology.get(key) else {
             return;
         };
+        // Not by extending it: mostly there is nothing.
+        let garbage = &mut self.garbage;
+        let mut give_up = |hold: Option<Hold>| {
+            if let Some(hold) = hold {
+                garbage.push(hold);
+            }
+        };
         if let Some(entered) = self.regions.get_mut(key) {
-            self.garbage.extend(entered.contained.take());
-            self.garbage.extend(entered.target.take());
+            give_up(entered.contained.take());
+            give_up(entered.target.take());
         }
         for sub in node.children_by_chance() {
             let sub = self.regions.get_mut(sub);
-            self.garbage
-                .extend(sub.and_then(|sub| sub.contained.take()));
+            give_up(sub.and_then(|sub| sub.contained.take()));
         }
         for alias in node.aliases() {
             let alias = self.regions.get_mut(alias);
-            self.garbage
-                .extend(alias.and_then(|alias| alias.target.take()));
+            give_up(alias.and_then(|alias| alias.target.take()));
         }
         for space in node.spaces() {
-            self.garbage.extend(self.root_holds.remove(space));
+            give_up(self.root_holds.remove(space));
         }
     }
 

@@ -66,9 +66,11 @@ pub(crate) fn create(
     }
     object.set_complete();
     if let Some((parent, name)) = parent {
-        crate::tree::add_child(parent, name, &object).map_err(|source| CreateError::Place {
-            type_name: class.name(),
-            source,
+        crate::tree::add_child(parent, name.into(), &object).map_err(|source| {
+            CreateError::Place {
+                type_name: class.name(),
+                source,
+            }
         })?;
     }
     Ok(handle.into_raw())

@@ -19,6 +19,7 @@ use crate::init::Init;
 use crate::machine::MachineHandle;
 use crate::object::{Object, ObjectImpl};
 use crate::opened::{Handle, HandleId};
+use crate::tree::NewName;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -188,6 +189,18 @@ pub fn create_with<T: ObjectImpl>(
         Box::new(init(cx))
     })?;
     Ok(Ref::adopt(object))
+}
+
+/// As [`add_child`](crate::ObjectOps::add_child) with the name `base[*]`, which need not be put together.
+///
+/// # Errors
+/// As there.
+pub fn add_indexed_child(
+    parent: &Pointer,
+    base: &str,
+    child: &Pointer,
+) -> Result<Arc<str>, crate::TreeError> {
+    crate::tree::add_child(parent, NewName::Indexed(base), child)
 }
 
 /// Takes a handle out of its holder's list, because it has been closed.

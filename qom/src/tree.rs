@@ -277,14 +277,46 @@ fn node_at(nodes: &mut [Option<Node>], key: TreeKey) -> Option<&mut Node> {
     (node.stamp == key.stamp).then_some(node)
 }
 
-fn legal_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains('/')
+/// The name that a new child is to have.
+#[derive(Clone, Copy)]
+pub(crate) enum NewName<'a> {
+    /// This one.
+    Exact(&'a str),
+    /// `base[*]`, which is this with the lowest free index.
+    Indexed(&'a str),
 }
 
-/// Adds `child` under `parent`; `name[*]` takes the lowest free index. Gives the name.
+impl<'a> From<&'a str> for NewName<'a> {
+    fn from(name: &'a str) -> Self {
+        match name.strip_suffix("[*]") {
+            Some(base) => Self::Indexed(base),
+            None => Self::Exact(name),
+        }
+    }
+}
+
+impl NewName<'_> {
+    fn is_legal(self) -> bool {
+        match self {
+            Self::Exact(name) => !name.is_empty() && !name.contains('/'),
+            Self::Indexed(base) => !base.contains('/'),
+        }
+    }
+}
+
+impl std::fmt::Display for NewName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Indexed(base) => write!(f, "{base}[*]"),
+        }
+    }
+}
+
+/// Adds `child` under `parent`. Gives the name.
 pub(crate) fn add_child(
     parent: &Arc<Object>,
-    name: &str,
+    name: NewName<'_>,
     child: &Arc<Object>,
 ) -> Result<Arc<str>, TreeError> {
     if !Arc::ptr_eq(parent.machine_inner(), child.machine_inner()) {
@@ -297,10 +329,10 @@ pub(crate) fn add_child(
     }
     let mut tree = parent.machine_inner().tree.lock();
     let tree = &mut *tree;
-    if !legal_name(name) {
+    if !name.is_legal() {
         return Err(TreeError::IllegalName {
             parent: tree.describe(parent),
-            name: name.into(),
+            name: name.to_string(),
         });
     }
     if parent.is_withdrawn() || tree.node(parent.key).is_none() {
@@ -321,28 +353,27 @@ pub(crate) fn add_child(
     let siblings = &mut node_at(nodes, parent.key)
         .expect("it has been seen above")
         .children;
-    let base = name.strip_suffix("[*]");
-    let (name, index) = match base {
-        Some(base) => {
+    let (new, index) = match name {
+        NewName::Indexed(base) => {
             let index = siblings.free_name(base, free_name);
             (Arc::from(free_name.as_str()), index)
         }
-        None if siblings.named(name).is_some() => {
+        NewName::Exact(name) if siblings.named(name).is_some() => {
             return Err(TreeError::NameTaken {
                 parent: tree.describe(parent),
                 name: name.into(),
             });
         }
-        None => (Arc::from(name), 0),
+        NewName::Exact(name) => (Arc::from(name), 0),
     };
     if let Err(now) = child.counts.set_parented() {
-        if let Some(base) = base {
+        if let NewName::Indexed(base) = name {
             siblings.give_back(base, index);
         }
         return Err(tree.refusal(parent, child, now));
     }
-    tree.place(parent.key, child.key, &name);
-    Ok(name)
+    tree.place(parent.key, child.key, &new);
+    Ok(new)
 }
 
 /// Opens `handle` in the name of `holder`.

@@ -7,8 +7,9 @@ use crate::host::Backing;
 use crate::state::MemoryState;
 use crate::topology::{Kind, RegionSpec};
 use crate::transaction;
-use qom::layer::{Pointer, Target, create_with, machine_of};
+use qom::layer::{Pointer, Target, add_indexed_child, create_with, machine_of};
 use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -165,7 +166,6 @@ impl RegionBuilder {
                 wanted: ops.owner_type(),
             });
         }
-        let state = MemoryState::of(&machine);
         let mut spec = self.spec;
         let target = match self.target {
             Some((target, offset)) => {
@@ -180,7 +180,6 @@ impl RegionBuilder {
             }
             None => None,
         };
-        let child_name = child_name(&self.name);
         let parts = RegionParts {
             name: self.name,
             kind: self.kind,
@@ -191,10 +190,11 @@ impl RegionBuilder {
             backing: self.backing,
         };
         // The region enters the topology before it gets its parent: were the parent refused, its withdrawal takes it out again.
-        let region = create_with(&machine, None, |cx| Region::assemble(cx, &machine, parts))?;
+        let state = MemoryState::of(&machine);
+        let region = create_with(&machine, None, |cx| Region::assemble(cx, state, parts))?;
         let object = region.pointer()?;
-        transaction::enter_region(&state, &object, spec, target.as_ref())?;
-        owner.add_child(&child_name, &region)?;
+        transaction::enter_region(&object, spec, target.as_ref())?;
+        add_indexed_child(&owner, &child_name(region.name()), &object)?;
         Ok(region)
     }
 }
@@ -229,17 +229,20 @@ fn not_found(path: &str) -> RegionError {
     })
 }
 
-/// The name of a region below its owner. QEMU escapes what has a meaning in paths.
-fn child_name(name: &str) -> String {
-    let mut child = String::with_capacity(name.len() + 3);
+/// The name of a region below its owner, without its index. QEMU escapes what has a meaning in paths.
+fn child_name(name: &str) -> Cow<'_, str> {
+    let has_a_meaning = |c: char| matches!(c, '/' | '[' | ']' | '\\');
+    if !name.contains(has_a_meaning) {
+        return name.into();
+    }
+    let mut child = String::new();
     for c in name.chars() {
-        if matches!(c, '/' | '[' | ']' | '\\') {
+        if has_a_meaning(c) {
             // Into a string this cannot fail.
             let _ = write!(child, "\\x{:02x}", u32::from(c));
         } else {
             child.push(c);
         }
     }
-    child.push_str("[*]");
-    child
+    child.into()
 }

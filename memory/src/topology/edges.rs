@@ -211,6 +211,12 @@ impl Topology {
 
     /// Gives `region` and all above it the paths that are added with `more` below it.
     fn widen(&mut self, region: RegionKey, more: u64) -> Result<(), TopologyError> {
+        if let Some(most) = self.most_paths_on_the_one_way_up(region)
+            && most + more <= Self::MAX_PATHS
+        {
+            self.change_paths_up(region, |paths| *paths += more);
+            return Ok(());
+        }
         if let Some(ways) = self.few_ways_up(region) {
             for &key in &ways {
                 self.node_mut(key).paths += more;
@@ -246,6 +252,9 @@ impl Topology {
 
     /// Takes `fewer` paths from `region` and what they were above it.
     pub(super) fn narrow(&mut self, region: RegionKey, fewer: u64) {
+        if self.most_paths_on_the_one_way_up(region).is_some() {
+            return self.change_paths_up(region, |paths| *paths -= fewer);
+        }
         if let Some(ways) = self.few_ways_up(region) {
             for &key in &ways {
                 self.node_mut(key).paths -= fewer;
@@ -259,8 +268,32 @@ impl Topology {
         self.set_paths(narrowed);
     }
 
-    /// `region` and all above it, each as often as there are ways to it: the common case, where no sums over ways are needed. None where the ways
-    /// are many.
+    /// The most paths that `region` or one above it has, where the way up is one container after the other: most often. None where an alias
+    /// forks it.
+    fn most_paths_on_the_one_way_up(&self, region: RegionKey) -> Option<u64> {
+        let (mut most, mut next) = (0, Some(region));
+        while let Some(key) = next {
+            let node = self.node(key);
+            if !node.aliases.is_empty() {
+                return None;
+            }
+            most = most.max(node.paths);
+            next = node.container();
+        }
+        Some(most)
+    }
+
+    /// Changes the paths of `region`, and of each that it is in.
+    fn change_paths_up(&mut self, region: RegionKey, change: impl Fn(&mut u64)) {
+        let mut next = Some(region);
+        while let Some(key) = next {
+            let node = self.node_mut(key);
+            change(&mut node.paths);
+            next = node.container();
+        }
+    }
+
+    /// `region` and all above it, each as often as there are ways to it: where no sums over ways are needed. None where the ways are many.
     fn few_ways_up(&self, region: RegionKey) -> Option<SmallVec<[RegionKey; FEW]>> {
         let mut met: SmallVec<[RegionKey; FEW]> = SmallVec::new();
         met.push(region);
