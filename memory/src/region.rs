@@ -26,7 +26,8 @@ use parking_lot::Mutex;
 use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason, Target};
 use qom::{ClassInit, Init, MachineHandle, Object, ObjectImpl, RootObject};
 use std::panic::Location;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// A withdrawn region holds its owner.
 pub(crate) const OWNER: Reason = Reason("withdrawn region → owner");
@@ -121,7 +122,8 @@ pub struct Region {
     object: RootObject,
     core: Arc<RegionCore>,
     pub(crate) state: Arc<MemoryState>,
-    key: OnceLock<RegionKey>,
+    /// Its [`RegionKey`] as a number; zero: it has none yet.
+    key: AtomicU64,
     owner_hold: Mutex<Option<Hold>>,
 }
 
@@ -181,8 +183,8 @@ impl ObjectImpl for Region {
         if !is_marked {
             return;
         }
-        if let Some(key) = self.key.get() {
-            crate::transaction::forget(&self.state, *key);
+        if let Some(key) = self.key() {
+            crate::transaction::forget(&self.state, key);
         }
         // What goes with it may be somebody's own: outside the lock.
         let backing = self.core.backing.lock().take();
@@ -234,14 +236,15 @@ impl Region {
                 mappings: Mutex::default(),
             }),
             state,
-            key: OnceLock::new(),
+            key: AtomicU64::new(0),
             owner_hold: Mutex::default(),
         }
     }
 
     pub(crate) fn set_key(&self, key: RegionKey) {
-        let fresh = self.key.set(key).is_ok();
-        debug_assert!(fresh, "a region is entered into the topology once");
+        // ORDERING: Release: whoever sees it finds the region in the topology.
+        let before = self.key.swap(key.to_bits(), Ordering::Release);
+        debug_assert_eq!(before, 0, "a region is entered into the topology once");
     }
 
     pub(crate) fn core(&self) -> &Arc<RegionCore> {
@@ -250,7 +253,8 @@ impl Region {
 
     /// The name by which views know it ([`FlatRange::region`](crate::FlatRange::region)); unique in its machine, none while it is made.
     pub fn key(&self) -> Option<RegionKey> {
-        self.key.get().copied()
+        // ORDERING: Acquire, see `set_key`.
+        RegionKey::from_bits(self.key.load(Ordering::Acquire))
     }
 
     /// What it is.

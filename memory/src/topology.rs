@@ -66,6 +66,24 @@ struct Slot {
     node: Option<Node>,
 }
 
+/// The regions apart from the rest, for whoever changes that meanwhile.
+#[derive(Clone, Copy)]
+struct Slots<'a>(&'a [Slot]);
+
+impl<'a> Slots<'a> {
+    fn get(self, region: RegionKey) -> Option<&'a Node> {
+        let slot = self.0.get(region.index as usize)?;
+        let node = slot.node.as_ref();
+        node.filter(|_| slot.generation == region.generation)
+    }
+
+    /// A region that an edge leads to.
+    fn node(self, region: RegionKey) -> &'a Node {
+        // INVARIANT: edges are cut on both sides before a region is removed.
+        self.get(region).expect("an edge leads to a region")
+    }
+}
+
 impl Topology {
     /// How many paths may lead down from one region, through subregions and aliases: 2^22. A renderer
     /// follows each path once at most, so this bounds what one commit can cost.
@@ -143,12 +161,7 @@ impl Topology {
 
     /// The region of this key, or `None` where it was removed.
     pub fn get(&self, region: RegionKey) -> Option<&Node> {
-        let slot = self.slots.get(region.index as usize)?;
-        if slot.generation == region.generation {
-            slot.node.as_ref()
-        } else {
-            None
-        }
+        Slots(&self.slots).get(region)
     }
 
     /// How many regions there are.
@@ -198,8 +211,7 @@ impl Topology {
 
     /// A region that an edge leads to.
     pub(crate) fn node(&self, region: RegionKey) -> &Node {
-        // INVARIANT: edges are cut on both sides before a region is removed.
-        self.get(region).expect("an edge leads to a region")
+        Slots(&self.slots).node(region)
     }
 
     fn node_mut(&mut self, region: RegionKey) -> &mut Node {

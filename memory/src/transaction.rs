@@ -3,6 +3,10 @@
 //! A transaction holds the machine's topology lock from begin to commit; inside it every change is made at once and nothing is
 //! rendered. The outermost commit renders what is damaged, tells the listeners (`crate::commit`), publishes and retires.
 
+mod withdrawal;
+
+pub(crate) use withdrawal::{forget, retract};
+
 use crate::addr::Offset;
 use crate::region::{Region, RegionError, RegionInfo};
 use crate::state::{Entered, MemoryState, Topo};
@@ -10,7 +14,6 @@ use crate::topology::{Priority, RegionKey, RegionSpec, Topology, TopologyError};
 use parking_lot::ReentrantMutexGuard;
 use qom::layer::{self, Hold, Holder, Place, Pointer, Reason, machine_of};
 use qom::{Gone, MachineHandle, Object, ObjectType, WeakRef};
-use smallvec::SmallVec;
 use std::cell::RefCell;
 
 /// Container → subregion.
@@ -352,100 +355,7 @@ pub(crate) fn withdrawn(region: &Object, what: &'static str, other: &str) -> Reg
     }
 }
 
-/// Step 1 of a withdrawal. Cannot be refused.
-pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
-    let mut regions: SmallVec<[&Region; 8]> = SmallVec::new();
-    let mut keys: SmallVec<[RegionKey; 8]> = SmallVec::new();
-    for object in batch {
-        if let Some(region) = object.instance::<Region>()
-            && let Some(key) = region.key()
-        {
-            regions.push(region);
-            keys.push(key);
-        }
-    }
-    let Some(first) = regions.first() else {
-        return;
-    };
-    // Kept beyond the lock: the last pointer to a mapping lets go of its address space, too.
-    let mut ended = Vec::new();
-    let session = Session::open(&first.state);
-    session.with(|topo| {
-        // Without it, a seeded defect: `cargo xtask defects`. What leads to a region, and from it, is then cut when it is finalized.
-        if cfg!(holdfast_without = "retract_edges") {
-            return;
-        }
-        for &key in &keys {
-            topo.drop_holds_of(key);
-        }
-        topo.topology.retract(&keys);
-    });
-    // Mappings of the regions end too: their next use answers `Withdrawn`. Without that, a seeded defect.
-    let mapped = regions
-        .iter()
-        .filter(|_| !cfg!(holdfast_without = "retract_mappings"));
-    for region in mapped {
-        for mapping in region.core().take_mappings() {
-            if let Some(mapping) = mapping.upgrade() {
-                mapping.withdraw();
-                ended.push(mapping);
-            }
-        }
-    }
-    drop(session);
-    // Readers of any earlier view that showed one of them hold up its memory, whether or not a view shows it at this moment.
-    let bytes = regions.iter().map(|region| region.core().bytes_alone());
-    let bytes = bytes.fold(0, u64::saturating_add);
-    if bytes > 0 {
-        let what = "memory of withdrawn regions";
-        machine.domain().retire(bytes, Box::new(()), what);
-    }
-}
-
-/// A finalized region leaves the topology.
-pub(crate) fn forget(state: &MemoryState, key: RegionKey) {
-    let session = Session::open(state);
-    let object = session.with(|topo| {
-        topo.drop_holds_of(key);
-        if let Err(error) = topo.topology.remove(key) {
-            tracing::error!(%error, "a finalized region was not in the topology");
-        }
-        topo.regions.remove(key)
-    });
-    drop(session);
-    drop(object);
-}
-
 impl Topo {
-    /// The holds of all edges from and to a region that is about to be retracted.
-    fn drop_holds_of(&mut self, key: RegionKey) {
-        let Some(node) = self.topology.get(key) else {
-            return;
-        };
-        // Not by extending it: mostly there is nothing.
-        let garbage = &mut self.garbage;
-        let mut give_up = |hold: Option<Hold>| {
-            if let Some(hold) = hold {
-                garbage.push(hold);
-            }
-        };
-        if let Some(entered) = self.regions.get_mut(key) {
-            give_up(entered.contained.take());
-            give_up(entered.target.take());
-        }
-        for sub in node.children_by_chance() {
-            let sub = self.regions.get_mut(sub);
-            give_up(sub.and_then(|sub| sub.contained.take()));
-        }
-        for alias in node.aliases() {
-            let alias = self.regions.get_mut(alias);
-            give_up(alias.and_then(|alias| alias.target.take()));
-        }
-        for space in node.spaces() {
-            give_up(self.root_holds.remove(space));
-        }
-    }
-
     fn name(&self, key: RegionKey) -> String {
         self.regions
             .get(key)

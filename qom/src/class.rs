@@ -261,8 +261,7 @@ impl ClassInit<'_> {
 
 #[derive(Default, Clone)]
 struct Registry {
-    /// Asked for with each object that is made. The keys are no guest's.
-    by_type: HashMap<TypeId, &'static Class, foldhash::fast::RandomState>,
+    by_type: HashMap<TypeId, &'static Class>,
     by_name: HashMap<&'static str, &'static Class>,
 }
 
@@ -297,11 +296,38 @@ impl Drop for Building<'_> {
     }
 }
 
+/// Where a type keeps its class once it is registered: made by [`object_type!`](crate::object_type), as a generic function has no place of its own
+/// for each type.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct ClassCell(OnceCell<&'static Class>);
+
+impl ClassCell {
+    /// Nothing in it.
+    pub const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+}
+
 /// Registers `T` under its name and gives its class; again is a no-op. Any thread.
 ///
 /// # Errors
 /// The name is illegal, or another Rust type has it, or the type's own `class_init` asks for it.
+#[inline]
 pub fn register<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
+    let cell = T::class_cell();
+    if let Some(class) = cell.and_then(|cell| cell.0.get()) {
+        return Ok(class);
+    }
+    let class = register_in_list::<T>()?;
+    if let Some(cell) = cell {
+        // Another thread may have been faster.
+        let _ = cell.0.set(class);
+    }
+    Ok(class)
+}
+
+fn register_in_list<T: ObjectImpl>() -> Result<&'static Class, TypeError> {
     if let Some(class) = registry().load().by_type.get(&TypeId::of::<T>()) {
         return Ok(class);
     }

@@ -61,6 +61,8 @@ mod tree;
 mod withdraw;
 mod withdrawn;
 
+#[doc(hidden)]
+pub use class::ClassCell;
 pub use class::{Class, ClassData, ClassInit, class_named, classes, register};
 pub use container::Container;
 pub use context::Place;

@@ -154,15 +154,17 @@ impl MachineInner {
                 });
             }
         }
-        let node = self.tree.lock().remove(object.key);
-        drop(node);
+        {
+            // Dropped outside the lock, and where it is: it is not small.
+            let _node = self.tree.lock().remove(object.key);
+        }
         let name = object.last_name();
-        let ended = object.ended.get_or_init(|| None).clone();
+        let ended = object.end();
         // Where somebody has a pointer to the object, the last of those sees to its instance.
         // The fence in `Arc::into_inner` is one that a race detector does not follow: in the build made for it every pointer is a late one.
         if cfg!(holdfast_plain_atomics) {
             drop(object);
-        } else if let Some(instance) = Arc::into_inner(object).and_then(|mut o| o.take_instance()) {
+        } else if let Some(instance) = take_from_the_last(object) {
             self.drop_instance(instance, &name);
         }
         self.emit(|| MachineEvent::Finalized {
@@ -191,6 +193,13 @@ impl MachineInner {
             });
         }
     }
+}
+
+/// The instance of an object to which this is the last pointer.
+fn take_from_the_last(object: Arc<Object>) -> Option<Box<dyn Instance>> {
+    // Not moved from here to there: it is not small.
+    let mut object = Arc::into_inner(object);
+    object.as_mut()?.take_instance()
 }
 
 /// A way to reach a machine that does not own it.

@@ -1,6 +1,6 @@
 //! The object: identity, class, counts and instance; and the traits by which a type is declared.
 
-use crate::class::{Class, ClassData, ClassInit};
+use crate::class::{Class, ClassCell, ClassData, ClassInit};
 use crate::counts::{Counts, CountsNow};
 use crate::error::PropertyError;
 use crate::handle::Child;
@@ -13,6 +13,7 @@ use crate::ticket::Ticket;
 use crate::tree::TreeKey;
 use crate::withdrawn::{LastName, LastPath, Withdrawn};
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -30,6 +31,11 @@ pub trait ObjectType: Sized + Send + Sync + 'static {
     fn parent(&self) -> &Self::Parent;
     /// Class set-up that the declaring macro adds on the type's behalf.
     fn install(_class: &mut ClassInit<'_>) {}
+    /// Where the class is kept, so that it need not be looked for with each object that is made. The declaring macro gives one.
+    #[doc(hidden)]
+    fn class_cell() -> Option<&'static ClassCell> {
+        None
+    }
 
     /// A child handle to the object that this is the instance of: for an object's own code.
     fn this(&self) -> Child<Self>
@@ -152,9 +158,7 @@ pub struct Object {
     pub(crate) edges: Edges,
     // Set in one thread and read in others with nothing else between them; a race detector sees through this crate's cell.
     withdrawn: OnceCell<Withdrawn>,
-    /// Tells whoever waits whether its finalizers have ended. By itself, so that the waiter keeps no pointer to the object; made by the first of
-    /// them. None: they have ended, and nobody has waited.
-    pub(crate) ended: OnceCell<Option<Arc<AtomicBool>>>,
+    ended: Mutex<Ended>,
 }
 
 impl Object {
@@ -175,7 +179,7 @@ impl Object {
             complete: AtomicBool::new(false),
             edges: Edges::default(),
             withdrawn: OnceCell::new(),
-            ended: OnceCell::new(),
+            ended: Mutex::default(),
         })
     }
 
@@ -271,6 +275,28 @@ impl Object {
         self.withdrawn.get().map(|withdrawn| &withdrawn.path)
     }
 
+    /// Is true once the finalizers have ended: for whoever waits for that, and keeps no pointer to the object. None: they have.
+    pub(crate) fn ended(&self) -> Option<Arc<AtomicBool>> {
+        let mut ended = self.ended.lock();
+        match &*ended {
+            Ended::Over => None,
+            Ended::Awaited(told) => Some(told.clone()),
+            Ended::Not => {
+                let told = Arc::<AtomicBool>::default();
+                *ended = Ended::Awaited(told.clone());
+                Some(told)
+            }
+        }
+    }
+
+    /// The finalizers have ended. Gives what is to be told to those who wait.
+    pub(crate) fn end(&self) -> Option<Arc<AtomicBool>> {
+        match std::mem::replace(&mut *self.ended.lock(), Ended::Over) {
+            Ended::Awaited(told) => Some(told),
+            Ended::Not | Ended::Over => None,
+        }
+    }
+
     /// Its withdrawal begins. Under the tree lock.
     pub(crate) fn set_withdrawn(&self, ticket: &Ticket, path: LastPath) {
         let ticket = ticket.clone();
@@ -324,6 +350,16 @@ impl Object {
         // ORDERING: Release: whoever sees the object complete sees its instance and its children.
         self.complete.store(true, Ordering::Release);
     }
+}
+
+/// Whether an object's finalizers have ended.
+#[derive(Debug, Default)]
+enum Ended {
+    #[default]
+    Not,
+    /// Nor have they here, and somebody waits, who is told by this.
+    Awaited(Arc<AtomicBool>),
+    Over,
 }
 
 impl Object {
@@ -384,6 +420,7 @@ macro_rules! object_type {
             const NAME: &'static str = $name;
             fn parent(&self) -> &Self::Parent { &self.$field }
             fn install(_class: &mut $crate::ClassInit<'_>) { $( ($install)(_class); )* }
+            $crate::object_type!(@cell);
         }
     };
     (abstract $ty:ident ($name:expr) { $field:ident : $parent:ty } $(class $class:ty)? $(, install $install:expr)* $(,)?) => {
@@ -394,6 +431,13 @@ macro_rules! object_type {
             const ABSTRACT: bool = true;
             fn parent(&self) -> &Self::Parent { &self.$field }
             fn install(_class: &mut $crate::ClassInit<'_>) { $( ($install)(_class); )* }
+            $crate::object_type!(@cell);
+        }
+    };
+    (@cell) => {
+        fn class_cell() -> Option<&'static $crate::ClassCell> {
+            static CLASS: $crate::ClassCell = $crate::ClassCell::new();
+            Some(&CLASS)
         }
     };
     (@class) => { type Class = (); };

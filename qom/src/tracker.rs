@@ -5,14 +5,14 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Default)]
 struct Generations {
     current: u64,
-    pending: BTreeMap<u64, u64>,
+    /// The generations that have pending work, ascending, and how many pieces of it. They are few, and most often it is the current one.
+    pending: Vec<(u64, u64)>,
 }
 
 /// The pending work of one machine.
@@ -53,7 +53,7 @@ impl Tracker {
     fn make_token(&self, inherited: Option<u64>) -> Token {
         let mut generations = self.0.generations.lock();
         let generation = inherited.unwrap_or(generations.current);
-        *generations.pending.entry(generation).or_default() += 1;
+        generations.one_more(generation);
         Token {
             tracker: self.clone(),
             generation,
@@ -83,9 +83,36 @@ impl Tracker {
 
 impl Generations {
     fn is_drained(&self, generation: u64) -> bool {
-        self.pending
-            .first_key_value()
-            .is_none_or(|(oldest, _)| *oldest > generation)
+        let oldest = self.pending.first();
+        oldest.is_none_or(|(oldest, _)| *oldest > generation)
+    }
+
+    /// Where a generation is on the list, or would be.
+    fn find(&self, generation: u64) -> Result<usize, usize> {
+        match self.pending.last() {
+            Some((last, _)) if *last == generation => Ok(self.pending.len() - 1),
+            _ => self.pending.binary_search_by_key(&generation, |(g, _)| *g),
+        }
+    }
+
+    fn one_more(&mut self, generation: u64) {
+        match self.find(generation) {
+            Ok(at) => self.pending[at].1 += 1,
+            Err(at) => self.pending.insert(at, (generation, 1)),
+        }
+    }
+
+    /// Whether that was the last one of its generation.
+    fn one_less(&mut self, generation: u64) -> bool {
+        let Ok(at) = self.find(generation) else {
+            return false;
+        };
+        self.pending[at].1 -= 1;
+        let was_last = self.pending[at].1 == 0;
+        if was_last {
+            self.pending.remove(at);
+        }
+        was_last
     }
 }
 
@@ -117,12 +144,8 @@ impl Drop for Restore {
 impl Drop for Token {
     fn drop(&mut self) {
         let mut generations = self.tracker.0.generations.lock();
-        if let Some(count) = generations.pending.get_mut(&self.generation) {
-            *count -= 1;
-            if *count == 0 {
-                generations.pending.remove(&self.generation);
-                self.tracker.0.drained.notify_all();
-            }
+        if generations.one_less(self.generation) {
+            self.tracker.0.drained.notify_all();
         }
     }
 }
@@ -145,5 +168,30 @@ mod tests {
         assert!(tracker.is_drained(old), "what was queued later does not");
         drop(later);
         assert!(tracker.is_drained(old + 1));
+    }
+
+    #[test]
+    fn generations_end_in_any_order() {
+        let tracker = Tracker::default();
+        let mut tokens: Vec<Token> = (0..5)
+            .flat_map(|_| {
+                let two = [tracker.token(), tracker.token()];
+                tracker.next_generation();
+                two
+            })
+            .collect();
+        for gone in [4, 5, 0, 0, 3, 0, 0] {
+            let token = tokens.remove(gone);
+            // One more of a generation that is not the current one.
+            token.during(|| drop(tracker.token()));
+            drop(token);
+            for generation in 0..5 {
+                let drained = tokens.iter().all(|t| t.generation > generation);
+                assert_eq!(tracker.is_drained(generation), drained, "{gone}");
+            }
+        }
+        drop(tokens);
+        assert!(tracker.is_drained(u64::MAX));
+        assert!(tracker.0.generations.lock().pending.is_empty());
     }
 }

@@ -43,8 +43,8 @@ pub(crate) struct Tree {
     next_stamp: u64,
     next_age: u64,
     next_handle: u64,
-    /// Where the names with an index are written before it is known how long they are.
-    free_name: String,
+    /// Where names and paths are written before it is known how long they are.
+    text: String,
 }
 
 impl Tree {
@@ -94,6 +94,35 @@ impl Tree {
 
     /// The canonical path; none where the object is not below a root called by a name.
     pub(crate) fn path(&self, key: TreeKey) -> Option<String> {
+        let mut path = String::new();
+        self.write_path(key, &mut path).then_some(path)
+    }
+
+    /// The same for several to share.
+    pub(crate) fn shared_path(&mut self, key: TreeKey) -> Option<Arc<str>> {
+        let mut path = std::mem::take(&mut self.text);
+        path.clear();
+        let is_there = self.write_path(key, &mut path);
+        let shared = is_there.then(|| Arc::from(path.as_str()));
+        self.text = path;
+        shared
+    }
+
+    /// Appends the canonical path; false: there is none.
+    fn write_path(&self, key: TreeKey, path: &mut String) -> bool {
+        let Some(parts) = self.parts(key) else {
+            return false;
+        };
+        path.reserve(parts.iter().map(|part| part.len() + 1).sum());
+        for part in parts.iter().rev() {
+            path.push('/');
+            path.push_str(part);
+        }
+        true
+    }
+
+    /// The parts of the canonical path, the last one first.
+    fn parts(&self, key: TreeKey) -> Option<SmallVec<[&str; 8]>> {
         let mut parts: SmallVec<[&str; 8]> = SmallVec::new();
         let mut node = self.node(key)?;
         while let Some((parent, _)) = node.parent {
@@ -102,12 +131,7 @@ impl Tree {
         }
         // The root of the machine is the one object without a parent that has a name.
         parts.push(node.name.as_deref()?);
-        let mut path = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
-        for part in parts.iter().rev() {
-            path.push('/');
-            path.push_str(part);
-        }
-        Some(path)
+        Some(parts)
     }
 
     pub(crate) fn name_root(&mut self, key: TreeKey, name: &str) {
@@ -347,16 +371,14 @@ pub(crate) fn add_child(
             child: tree.describe(child),
         });
     }
-    let Tree {
-        nodes, free_name, ..
-    } = tree;
+    let Tree { nodes, text, .. } = tree;
     let siblings = &mut node_at(nodes, parent.key)
         .expect("it has been seen above")
         .children;
     let (new, index) = match name {
         NewName::Indexed(base) => {
-            let index = siblings.free_name(base, free_name);
-            (Arc::from(free_name.as_str()), index)
+            let index = siblings.free_name(base, text);
+            (Arc::from(text.as_str()), index)
         }
         NewName::Exact(name) if siblings.named(name).is_some() => {
             return Err(TreeError::NameTaken {

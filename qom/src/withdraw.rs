@@ -88,7 +88,7 @@ pub(crate) fn close_root(root: &Arc<Object>) -> Option<Ticket> {
 fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
     let machine = root.machine_inner();
     let withdrawal = {
-        let tree = machine.tree.lock();
+        let mut tree = machine.tree.lock();
         if root.withdrawal().is_some() {
             return None;
         }
@@ -112,7 +112,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
         {
             return None;
         }
-        let path = tree.path(root.key).map(Arc::<str>::from);
+        let path = tree.shared_path(root.key);
         let name = path.clone();
         let name = name.unwrap_or_else(|| root.last_name().to_string().into());
         let ticket = Ticket::new(machine, name);
@@ -371,6 +371,21 @@ mod tests {
     use crate::counts::Dropped;
     use crate::{Container, Machine};
     use std::time::Duration;
+
+    #[test]
+    fn whoever_waits_for_an_end_that_has_come_does_not_wait() {
+        let machine = Machine::new("ended");
+        for waits_before in [false, true] {
+            let handle = machine.create::<Container>().unwrap();
+            let (weak, pointer) = (handle.downgrade(), handle.object().pointer());
+            let early = waits_before.then(|| pointer.ended().expect("it has not ended"));
+            drop(handle);
+            machine.quiesce(Duration::from_secs(10)).unwrap();
+            assert!(pointer.is_finalized() && pointer.ended().is_none());
+            assert!(early.is_none_or(|told| told.load(std::sync::atomic::Ordering::Acquire)));
+            machine.wait_finalized(&weak, Duration::ZERO).unwrap();
+        }
+    }
 
     #[test]
     fn an_unparent_begins_what_the_dropper_of_the_last_handle_has_only_marked() {

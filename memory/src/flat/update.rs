@@ -99,6 +99,9 @@ impl<V: RangeValue> FlatView<V> {
             return difference;
         }
         let (mut old_seen, mut new_seen) = (None, None);
+        if new.is_empty() {
+            difference.removed.reserve(self.len());
+        }
         for &span in damage.spans() {
             // A range that touches the damage may have merged into it, or parted from it.
             let Some(near) = Span::new(
@@ -308,6 +311,9 @@ fn compare<V: RangeValue>(
     let span = spans.reduce(Span::hull)?;
 
     let mut entries = Entries::with_capacity(new.len());
+    difference
+        .added
+        .reserve(new.len().saturating_sub(old.len()));
     let mut olds = old.iter().copied().peekable();
     for (at, range) in new.iter().enumerate() {
         if at.is_multiple_of(AHEAD)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Kind, RegionKey, SpaceKey, Topology};
+use super::{Kind, RegionKey, Slots, SpaceKey, Topology};
 use crate::addr::Span;
 use smallvec::{SmallVec, smallvec};
 
@@ -139,38 +139,39 @@ impl Topology {
     /// Damages every address at which `region` may show at this moment, through containers and alias
     /// windows, in every address space. Taken before and after each change.
     pub(super) fn damage(&mut self, region: RegionKey) {
-        let Some(extent) = self.node(region).extent() else {
+        // Apart from what is pending, so that a region is looked up once on the way.
+        let (slots, pending) = (Slots(&self.slots), &mut self.pending);
+        let node = slots.node(region);
+        let Some(extent) = node.extent() else {
             return;
         };
         // The common way up is one container after the other; only aliases fork it.
         let mut forks: SmallVec<[_; 8]> = SmallVec::new();
-        let mut next = Some((region, extent));
-        while let Some((key, span)) = next {
+        let mut next = Some((region, node, extent));
+        while let Some((key, node, span)) = next {
             next = None;
-            let node = self.node(key);
             if node.enabled {
                 if !node.spaces.is_empty() {
-                    self.pending.root(key).add(span);
+                    pending.root(key).add(span);
                 }
-                let node = self.node(key);
                 if let Some(placement) = node.container {
-                    let container = self.node(placement.container);
+                    let container = slots.node(placement.container);
                     if !container.kind.is_alias()
                         && let Some(extent) = container.extent()
                         && let Some(span) = span.shifted_up(node.address.0)
                         && let Some(span) = span.intersection(extent)
                     {
-                        next = Some((placement.container, span));
+                        next = Some((placement.container, container, span));
                     }
                 }
                 for &alias in &node.aliases {
-                    let window = self.node(alias);
+                    let window = slots.node(alias);
                     if let Kind::Alias { offset, .. } = window.kind
                         && let Some(extent) = window.extent()
                         && let Some(span) = span.shifted_down(offset.0)
                         && let Some(span) = span.intersection(extent)
                     {
-                        forks.push((alias, span));
+                        forks.push((alias, window, span));
                     }
                 }
             }
@@ -182,23 +183,25 @@ impl Topology {
     /// an enabled subregion, or just lost one: even one that covers nothing, and so damages nothing, can
     /// be the reason why the way to the view root ends here.
     pub(super) fn touch_container(&mut self, container: RegionKey) {
-        if self.node(container).children.enabled > 1 {
+        let (slots, pending) = (Slots(&self.slots), &mut self.pending);
+        let node = slots.node(container);
+        if node.children.enabled > 1 {
             return;
         }
         let mut forks: SmallVec<[_; 8]> = SmallVec::new();
-        let mut next = Some(container);
-        while let Some(key) = next {
-            let node = self.node(key);
+        let mut next = Some((container, node));
+        while let Some((key, node)) = next {
             if !node.spaces.is_empty() {
-                self.pending.root(key);
+                pending.root(key);
             }
-            let node = self.node(key);
             next = node
                 .container()
-                .filter(|&container| self.node(container).children.enabled <= 1);
+                .map(|container| (container, slots.node(container)))
+                .filter(|(_, container)| container.children.enabled <= 1);
             for &alias in &node.aliases {
-                if matches!(self.node(alias).kind, Kind::Alias { offset, .. } if offset.0 == 0) {
-                    forks.push(alias);
+                let window = slots.node(alias);
+                if matches!(window.kind, Kind::Alias { offset, .. } if offset.0 == 0) {
+                    forks.push((alias, window));
                 }
             }
             next = next.or_else(|| forks.pop());

@@ -169,10 +169,16 @@ impl Topology {
         child: RegionKey,
         change: impl FnOnce(&mut super::node::Children, &super::Node) -> R,
     ) -> R {
-        let mut children = std::mem::take(&mut self.node_mut(container).children);
-        let changed = change(&mut children, self.node(child));
-        self.node_mut(container).children = children;
-        changed
+        let at = [container.index, child.index].map(|index| index as usize);
+        // INVARIANT: an edge leads to a region, and none to itself.
+        let slots = self.slots.get_disjoint_mut(at);
+        let [container, child] = slots.expect("no region contains itself");
+        let (container, child) = (container.node.as_mut(), child.node.as_ref());
+        let container = container.expect("an edge leads to a region");
+        change(
+            &mut container.children,
+            child.expect("an edge leads to a region"),
+        )
     }
 
     /// Refuses an edge from `parent` to `child` where `parent` is reached from `child` already.

@@ -7,7 +7,6 @@ use crate::handle::WeakRef;
 use crate::object::ObjectImpl;
 use crate::tracker::Token;
 use qom_grace::GraceError;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -164,12 +163,7 @@ impl MachineHandle {
         timeout: Duration,
     ) -> Result<(), WaitError> {
         // The pointer goes before the wait: it would keep the instance's fields.
-        let Some((ended, name)) = object.pointer_opt().map(|o| {
-            (
-                o.ended.get_or_init(|| Some(Arc::default())).clone(),
-                o.describe(),
-            )
-        }) else {
+        let Some((ended, name)) = object.pointer_opt().map(|o| (o.ended(), o.describe())) else {
             return Ok(());
         };
         let Some(ended) = ended else {

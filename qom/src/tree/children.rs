@@ -224,7 +224,8 @@ mod tests {
             let index = self.children.free_name(base, &mut name);
             assert_eq!(name, format!("{base}[{index}]"));
             let taken = |i: &u32| self.names.values().any(|n| *n == format!("{base}[{i}]"));
-            assert_eq!(index, (0..).find(|i| !taken(i)).unwrap(), "the lowest free");
+            let free = (0..1000).find(|i| !taken(i));
+            assert_eq!(Some(index), free, "the lowest free");
             self.add(&name);
             name
         }
