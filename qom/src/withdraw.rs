@@ -382,7 +382,7 @@ mod tests {
             drop(handle);
             machine.quiesce(Duration::from_secs(10)).unwrap();
             assert!(pointer.is_finalized() && pointer.ended().is_none());
-            assert!(early.is_none_or(|told| told.load(std::sync::atomic::Ordering::Acquire)));
+            assert!(early.is_none_or(|told| Arc::into_inner(told).unwrap().into_inner()));
             machine.wait_finalized(&weak, Duration::ZERO).unwrap();
         }
     }

@@ -315,5 +315,6 @@ mod tests {
                 all.remove(there[next(there.len())]);
             }
         }
+        assert!(all.next > 1000, "{} were added, each compared", all.next);
     }
 }
