@@ -42,13 +42,15 @@ use crate::policy::Rules;
 use crate::scenario::{Cast, Script, Verdict};
 use crate::state::{Id, Release, State, flag};
 use crate::step::{Outcome, Step, apply};
-use std::collections::{HashMap, HashSet};
+use seen::Seen;
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 pub mod campaign;
 mod ending;
 mod fingerprint;
 mod menu;
+mod seen;
 
 pub(crate) use ending::WIND_UP;
 pub use ending::{Ending, ending};
@@ -240,7 +242,7 @@ pub struct Search<'a> {
     size: Size,
     /// How many states it may meet.
     most: u64,
-    seen: HashSet<u128, BuildHasherDefault<AsItIs>>,
+    seen: Seen,
     /// How states end in which nothing is outside any more.
     endings: HashMap<u128, Ending, BuildHasherDefault<AsItIs>>,
     /// Of each state: from which, by which step of the menu.
@@ -289,7 +291,7 @@ impl<'a> Search<'a> {
             menu: menu(rules, size),
             size,
             most: u64::MAX,
-            seen: HashSet::default(),
+            seen: Seen::new(),
             endings: HashMap::default(),
             origins: Vec::new(),
             frontier: Vec::new(),
@@ -327,8 +329,7 @@ impl<'a> Search<'a> {
                     ahead.push((fingerprint(&next), next, by));
                 }
             }
-            // All are looked for before the first is put in: each is at a place of its own in a large table, and a processor waits for many together.
-            ahead.retain(|(print, ..)| !self.seen.contains(print));
+            self.seen.ahead(ahead.iter().map(|(print, ..)| *print));
             for (print, next, by) in ahead.drain(..) {
                 self.meet(print, next, index, by);
             }

@@ -93,19 +93,14 @@ pub mod flag {
     pub const PLUGGED: u8 = 1 << 7;
 }
 
-/// One object.
+/// One object. In this order, so that its first eight bytes are a word of a search's fingerprints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct Object {
-    /// What it is.
-    pub kind: Kind,
     /// See [`flag`].
     pub flags: u8,
-    /// The owner of a region.
-    pub owner: Id,
     /// The tree parent.
     pub parent: Id,
-    /// The object in whose allocation this one lies.
-    pub storage: Id,
     /// The container of a region.
     pub container: Id,
     /// The target of an alias.
@@ -114,6 +109,12 @@ pub struct Object {
     pub count: u8,
     /// How many of these are user handles.
     pub users: u8,
+    /// What it is.
+    pub kind: Kind,
+    /// The owner of a region.
+    pub owner: Id,
+    /// The object in whose allocation this one lies.
+    pub storage: Id,
 }
 
 impl Object {

@@ -317,17 +317,23 @@ impl World {
     /// What the scenario left alone goes, and another can begin; whoever is left of it stays as he is.
     pub(crate) fn move_on(&mut self) {
         let spaces = self.stage.set().spaces.clone();
+        let mut was_there = false;
         for opened in spaces.into_iter().flatten() {
             if opened.holder == Id::MACHINE {
                 opened.space.close();
+                was_there = true;
             }
         }
         for actor in self.staying() {
             if let Ok(object) = actor.pointer() {
                 let _withdrawn_before = object.unparent();
+                was_there = true;
             }
         }
-        self.grace();
+        // A grace period is most of a cycle's time.
+        if was_there || self.live_objects() > 0 {
+            self.grace();
+        }
         let set = std::mem::take(&mut *self.stage.set());
         let is_left = set.actors.iter().flatten().any(|actor| !actor.finalized);
         if is_left || set.left_open() > 0 {

@@ -5,7 +5,7 @@ use crate::state::{Hook, Kind, OBJECTS, State};
 
 /// Two states of one search have the same fingerprint where they are equal, and else practically never.
 ///
-/// What no step of a search changes (kind, owner, storage, in whose name a transfer is) is left out; everything else is a byte of one of the words that are summed.
+/// What no step of a search changes (storage, in whose name a transfer is) is left out; everything else is a byte of one of the words that are summed.
 pub fn fingerprint(state: &State) -> u128 {
     let mut mixer = Mixer::default();
     // A search makes nothing after its start, so that empty places stay empty.
@@ -21,8 +21,8 @@ pub fn fingerprint(state: &State) -> u128 {
             object.alias.0,
             object.count,
             object.users,
-            0,
-            0,
+            object.kind as u8,
+            object.owner.0,
         ]);
     }
     for space in state.spaces.iter().take(1 + usize::from(NAMED)) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::edges::edges;
 use crate::policy::{Policy, Rule};
 use crate::show::trace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 const HABITS: [Release; 2] = [Release::Finalize, Release::Unrealize];
 
