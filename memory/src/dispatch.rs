@@ -82,8 +82,7 @@ pub(crate) fn load_at_once<T: Scalar>(view: &View, addr: u64, order: Endian) -> 
     if !span.contains(addr) {
         return AtOnce::Other;
     }
-    // Whether reads go there is asked when it is admitted.
-    match leaf.calls(offset) {
+    match leaf.calls_for_read(offset) {
         Some((at, offset)) => AtOnce::Calls(at, offset),
         None => AtOnce::Other,
     }
@@ -105,7 +104,7 @@ pub(crate) fn load<T: Scalar>(
     {
         return Ok(T::from_u64(swap_ram(value, T::SIZE, order)));
     }
-    if let Some((at, offset)) = leaf.calls(offset) {
+    if let Some((at, offset)) = leaf.calls_for_read(offset) {
         return loaded(call_read(at, offset, T::SIZE, order, attrs));
     }
     load_slowly(view, addr, T::SIZE, order, attrs).map(T::from_u64)
@@ -165,7 +164,7 @@ pub(crate) fn store_at_once<T: Scalar>(view: &View, addr: u64, value: T) -> Stor
     if !span.contains(addr) {
         return StoreAtOnce::Other;
     }
-    match leaf.calls(offset) {
+    match leaf.calls_for_write(offset) {
         Some((at, offset)) => StoreAtOnce::Calls(at, offset),
         None => StoreAtOnce::Other,
     }
@@ -187,7 +186,7 @@ pub(crate) fn store<T: Scalar>(
             if bytes.store(offset, T::SIZE, raw, Ordering::Relaxed).is_ok() {
                 return Ok(());
             }
-        } else if let Some((at, offset)) = leaf.calls(offset) {
+        } else if let Some((at, offset)) = leaf.calls_for_write(offset) {
             return call_write(at, offset, T::SIZE, value, order, attrs).ok();
         }
     }
@@ -355,7 +354,7 @@ pub(crate) fn write(view: &View, addr: u64, data: &[u8], attrs: Attrs) -> MemTx 
             return Step { len: n, result };
         }
         let left = left_of(leaf.range().span.last(), leaf.range().span.first() + offset);
-        if let Some((at, offset)) = leaf.calls(offset) {
+        if let Some((at, offset)) = leaf.calls_for_write(offset) {
             let size = chunk(at.calls(), offset, most.min(left));
             let mut value = [0; 8];
             value[..usize::from(size)].copy_from_slice(of(data, done, u64::from(size)));

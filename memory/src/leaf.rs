@@ -122,22 +122,15 @@ impl Calls {
         ops.expect("made of a region with callbacks")
     }
 
-    /// Whether reads go to the callbacks.
-    #[inline]
-    pub(crate) fn takes_reads(&self) -> bool {
-        self.flags & READS != 0
-    }
-
     #[inline]
     pub(crate) fn is_reentrant(&self) -> bool {
         self.flags & REENTRANT != 0
     }
 
-    /// Whether an access in the target's byte order is one call, as it is, of callbacks that are not entered again. Implies [`is_plain`](Self::is_plain),
-    /// and of a read that reads are [for them](Self::takes_reads).
+    /// Whether an access in the target's byte order is one call, as it is, of callbacks that are not entered again. Implies [`is_plain`](Self::is_plain).
     #[inline]
-    pub(crate) fn is_usual(&self, offset: u64, size: u8, is_write: bool) -> bool {
-        let needed = USUAL | size | if is_write { 0 } else { READS };
+    pub(crate) fn is_usual(&self, offset: u64, size: u8) -> bool {
+        let needed = USUAL | size;
         self.flags & needed == needed && offset & u64::from(size - 1) == 0
     }
 
@@ -248,13 +241,14 @@ impl Leaf {
     /// Where a read of byte `offset` of the range calls, and at which place in the region. None: not callbacks.
     #[inline]
     pub(crate) fn calls_for_read(&self, offset: u64) -> Option<(Place<'_>, u64)> {
-        let found = self.calls(offset);
-        found.filter(|(at, _)| at.calls().takes_reads())
+        let calls = self.inner.calls();
+        let calls = calls.filter(|calls| calls.flags & READS != 0)?;
+        Some((Place(calls), calls.offset + offset))
     }
 
-    /// What there is to be called at byte `offset` of the range, and at which place in the region: by any write, and by reads [where it takes them](Calls::takes_reads).
+    /// The same for a write.
     #[inline]
-    pub(crate) fn calls(&self, offset: u64) -> Option<(Place<'_>, u64)> {
+    pub(crate) fn calls_for_write(&self, offset: u64) -> Option<(Place<'_>, u64)> {
         let calls = self.inner.calls()?;
         Some((Place(calls), calls.offset + offset))
     }

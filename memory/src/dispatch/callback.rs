@@ -89,11 +89,10 @@ pub(crate) fn admit_at_once(
     offset: u64,
     size: u8,
     attrs: Attrs,
-    is_write: bool,
 ) -> Option<reentrancy::First> {
     let calls = at.calls();
     let owner = calls.owner();
-    if !calls.is_usual(offset, size, is_write) || attrs.is_memory_only() || owner.is_withdrawn() {
+    if !calls.is_usual(offset, size) || attrs.is_memory_only() || owner.is_withdrawn() {
         return None;
     }
     // A thread that runs a listener is not first either.
@@ -174,7 +173,7 @@ fn admit(
     }
     // A callback of a withdrawn owner is not entered any more. A region that is withdrawn without its owner is seen until the
     // view without it is published, which is before the withdrawal returns.
-    if owner.is_withdrawn() || !is_write && !calls.takes_reads() {
+    if owner.is_withdrawn() {
         return Err(MemTx::DECODE_ERROR);
     }
     if !calls.is_plain(offset, size) && !access::is_valid(calls.rules, offset, size) {

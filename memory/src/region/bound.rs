@@ -154,7 +154,7 @@ unsafe fn load_of<T: RegionOps>(
     size: u8,
     attrs: Attrs,
 ) -> (u64, MemTx) {
-    let Some(inside) = dispatch::admit_at_once(here, at, offset, size, attrs, false) else {
+    let Some(inside) = dispatch::admit_at_once(here, at, offset, size, attrs) else {
         return dispatch::load_by_call(at, offset, size, attrs);
     };
     let bound = &at.calls().bound;
@@ -183,7 +183,7 @@ unsafe fn store_of<T: RegionOps>(
     attrs: Attrs,
     value: u64,
 ) -> MemTx {
-    let Some(inside) = dispatch::admit_at_once(here, at, offset, size, attrs, true) else {
+    let Some(inside) = dispatch::admit_at_once(here, at, offset, size, attrs) else {
         return dispatch::store_by_call(at, offset, size, attrs, value);
     };
     let bound = &at.calls().bound;
