@@ -57,6 +57,8 @@ pub struct Topology {
     /// Every attached space and its root; `None` where the root was retracted.
     spaces: BTreeMap<SpaceKey, Option<RegionKey>>,
     pending: Pending,
+    /// Containers in whose index by address some wait to be put in.
+    unsettled: Vec<RegionKey>,
 }
 
 #[derive(Debug)]
@@ -187,6 +189,14 @@ impl Topology {
 
     /// What changed since the last call, for the commit of a transaction.
     pub fn take_pending(&mut self) -> Pending {
+        for container in std::mem::take(&mut self.unsettled) {
+            // It may have been removed since.
+            let slot = self.slots.get_mut(container.index as usize);
+            let slot = slot.filter(|slot| slot.generation == container.generation);
+            if let Some(node) = slot.and_then(|slot| slot.node.as_mut()) {
+                node.children.shown.settle();
+            }
+        }
         std::mem::take(&mut self.pending)
     }
 

@@ -126,9 +126,10 @@ impl Topology {
             at: siblings,
         });
         let enabled = node.enabled;
-        self.with_children(container, child, |children, node| {
-            children.add(child, node, order);
+        let waits = self.with_children(container, child, |children, node| {
+            children.add(child, node, order)
         });
+        self.unsettled.extend(waits.then_some(container));
         if enabled {
             self.damage(child);
             if self.node(container).enabled {

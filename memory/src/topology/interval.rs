@@ -3,6 +3,10 @@
 //! Intervals may overlap each other. They are ordered by their first address, and each link knows the
 //! highest last address below it, so that a query descends only where it finds something: it costs
 //! O(log n + k) for k intervals found, insertion and removal cost O(log n).
+//!
+//! Where many come one after the other, without a query or a removal in between, the first few are inserted at once and the others
+//! wait on a list. They go in together, in order, when the index is [settled](IntervalIndex::settle): where they are many beside
+//! those that are there, the nodes are built anew, in place of looking for each one's leaf among many that are in no cache.
 
 use super::{Priority, RegionKey};
 use crate::addr::Span;
@@ -11,6 +15,11 @@ use crate::addr::Span;
 const CAPACITY: usize = 32;
 /// and is joined with a neighbour when it holds fewer than these.
 const MINIMUM: usize = 8;
+/// Nodes that are built get at most this many: as many as the nodes of an index that grew one by one have, or little more, so that it
+/// takes no more memory; and the next that comes finds room.
+const BUILT: usize = 24;
+/// So many newcomers go in at once before the next ones wait: a list for a few would cost more than it saves.
+const AT_ONCE: usize = 8;
 
 /// One enabled subregion that covers at least one byte, at its place in its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +58,64 @@ enum Node {
 #[derive(Debug)]
 pub(crate) struct IntervalIndex {
     root: Node,
+    /// How many are in the nodes.
+    len: usize,
+    /// How many of them came since the index was settled, less those that went.
+    lately: usize,
+    /// Those that are not in the nodes yet, in no order.
+    waiting: Vec<Interval>,
+    /// INVARIANT: set where any wait, so that whoever made it has to call `settle` only then, and is told once.
+    unsettled: bool,
 }
 
 impl Default for IntervalIndex {
     fn default() -> Self {
         Self {
             root: Node::Leaf(Vec::new()),
+            len: 0,
+            lately: 0,
+            waiting: Vec::new(),
+            unsettled: false,
         }
     }
 }
 
 impl IntervalIndex {
-    pub(crate) fn insert(&mut self, interval: Interval) {
+    /// Puts one in. Whether it is the first that waits for [`settle`](Self::settle); until that is called queries are slow, and right.
+    pub(crate) fn insert(&mut self, interval: Interval) -> bool {
+        if self.lately < AT_ONCE {
+            self.lately += 1;
+            self.insert_now(interval);
+            return false;
+        }
+        self.waiting.push(interval);
+        !std::mem::replace(&mut self.unsettled, true)
+    }
+
+    /// Puts in those that wait.
+    pub(crate) fn settle(&mut self) {
+        self.take_in();
+        self.unsettled = false;
+    }
+
+    fn take_in(&mut self) {
+        self.lately = 0;
+        let mut new = std::mem::take(&mut self.waiting);
+        new.sort_unstable_by_key(Interval::rank);
+        // To build costs a look at all; to insert, a way down for each.
+        if new.len() > CAPACITY && new.len() * 4 > self.len {
+            self.len += new.len();
+            let old = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            self.root = built(old, new, self.len);
+        } else {
+            for interval in new {
+                self.insert_now(interval);
+            }
+        }
+    }
+
+    fn insert_now(&mut self, interval: Interval) {
+        self.len += 1;
         if let Some(right) = self.root.insert(interval) {
             let left = std::mem::replace(
                 &mut self.root,
@@ -75,7 +130,12 @@ impl IntervalIndex {
 
     /// Takes out the interval that begins at `first` and was added as `order`.
     pub(crate) fn remove(&mut self, first: u64, order: u64) -> Option<Interval> {
+        if !self.waiting.is_empty() {
+            self.take_in();
+        }
         let removed = self.root.remove((first, order))?;
+        self.len -= 1;
+        self.lately = self.lately.saturating_sub(1);
         while let Node::Branch(links) = &mut self.root {
             if links.len() > 1 {
                 break;
@@ -88,10 +148,67 @@ impl IntervalIndex {
     /// Appends every interval that overlaps `span` to `found`, by first address.
     pub(crate) fn overlapping(&self, span: Span, found: &mut Vec<Interval>) {
         self.root.overlapping(span, found);
+        if !self.waiting.is_empty() {
+            found.extend(self.waiting.iter().filter(|new| new.span.overlaps(span)));
+            found.sort_unstable_by_key(Interval::rank);
+        }
+    }
+}
+
+/// A tree of `len` intervals: those below `old`, and the new ones, which ascend.
+fn built(old: Node, new: Vec<Interval>, len: usize) -> Node {
+    let mut leaves = Vec::with_capacity(len.div_ceil(BUILT));
+    let mut old = old.into_intervals().peekable();
+    let mut new = new.into_iter().peekable();
+    evenly(len, |width| {
+        let mut leaf = Vec::with_capacity(CAPACITY + 1);
+        leaf.extend((0..width).map_while(|_| match (old.peek(), new.peek()) {
+            (Some(one), Some(other)) if one.rank() < other.rank() => old.next(),
+            (Some(_), None) => old.next(),
+            _ => new.next(),
+        }));
+        leaves.extend(Node::Leaf(leaf).into_link());
+    });
+    while leaves.len() > 1 {
+        let mut below = leaves.into_iter();
+        let mut above = Vec::with_capacity(below.len().div_ceil(BUILT));
+        evenly(below.len(), |width| {
+            let mut links = Vec::with_capacity(CAPACITY + 1);
+            links.extend(below.by_ref().take(width));
+            above.extend(Node::Branch(links).into_link());
+        });
+        leaves = above;
+    }
+    leaves
+        .pop()
+        .map_or(Node::Leaf(Vec::new()), |link| link.node)
+}
+
+/// The widths of as few nodes as possible over `len` items, none of them wider than others by more than one.
+fn evenly(len: usize, mut node: impl FnMut(usize)) {
+    let parts = len.div_ceil(BUILT);
+    for part in 0..parts {
+        node((part + 1) * len / parts - part * len / parts);
     }
 }
 
 impl Node {
+    /// What is below, in order.
+    fn into_intervals(self) -> impl Iterator<Item = Interval> {
+        let mut next = vec![self];
+        let leaves = std::iter::from_fn(move || {
+            loop {
+                match next.pop()? {
+                    Self::Leaf(items) => return Some(items),
+                    Self::Branch(links) => {
+                        next.extend(links.into_iter().rev().map(|link| link.node));
+                    }
+                }
+            }
+        });
+        leaves.flatten()
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Leaf(items) => items.len(),

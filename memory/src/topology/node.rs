@@ -195,16 +195,15 @@ impl Node {
 }
 
 impl Children {
-    /// Adds one, at the end of the list.
-    pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) {
+    /// Adds one, at the end of the list. Whether the index is to be settled now, and was not before.
+    #[must_use]
+    pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) -> bool {
         self.all.push(Sibling {
             key,
             priority: child.priority,
             order,
         });
-        if child.enabled {
-            self.show(key, child, order);
-        }
+        child.enabled && self.show(key, child, order)
     }
 
     /// Takes out the one at `at` of the list. Gives the one that is there now, if another is.
@@ -222,17 +221,20 @@ impl Children {
         self.all.get(at).map(|moved| moved.key)
     }
 
-    pub(super) fn show(&mut self, key: RegionKey, child: &Node, order: u64) {
+    /// Whether the index is to be settled now, and was not before.
+    #[must_use]
+    pub(super) fn show(&mut self, key: RegionKey, child: &Node, order: u64) -> bool {
         self.enabled += 1;
         self.enabled_keys ^= key.to_bits();
-        if let Some(span) = Span::clipped(child.address.0, child.size) {
+        let span = Span::clipped(child.address.0, child.size);
+        span.is_some_and(|span| {
             self.shown.insert(Interval {
                 span,
                 priority: child.priority,
                 order,
                 region: key,
-            });
-        }
+            })
+        })
     }
 
     pub(super) fn hide(&mut self, key: RegionKey, child: &Node, order: u64) {

@@ -22,13 +22,14 @@ impl Topology {
         self.damage(region);
         self.node_mut(region).enabled = enabled;
         if let Some(placement) = placement {
-            self.with_children(placement.container, region, |children, node| {
+            let waits = self.with_children(placement.container, region, |children, node| {
                 if enabled {
-                    children.show(region, node, placement.order);
-                } else {
-                    children.hide(region, node, placement.order);
+                    return children.show(region, node, placement.order);
                 }
+                children.hide(region, node, placement.order);
+                false
             });
+            self.unsettled.extend(waits.then_some(placement.container));
             self.touch_container(placement.container);
         }
         self.damage(region);
@@ -55,9 +56,10 @@ impl Topology {
         }
         self.node_mut(region).size = size;
         if let Some(placement) = shown {
-            self.with_children(placement.container, region, |children, node| {
-                children.show(region, node, placement.order);
+            let waits = self.with_children(placement.container, region, |children, node| {
+                children.show(region, node, placement.order)
             });
+            self.unsettled.extend(waits.then_some(placement.container));
         }
         self.damage(region);
         self.count_unless_withdrawn(region);

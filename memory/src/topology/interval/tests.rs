@@ -44,14 +44,16 @@ enum Step {
     Insert(u64, u64),
     Remove(usize),
     Query(u64, u64),
+    Settle,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps(removals: u32) -> impl Strategy<Value = Vec<Step>> {
     let address = prop_oneof![0u64..300, Just(u64::MAX), (u64::MAX - 50)..u64::MAX];
     let length = prop_oneof![Just(0u64), 0u64..20, 0u64..400, Just(u64::MAX)];
     let step = prop_oneof![
         5 => (address.clone(), length.clone()).prop_map(|(a, l)| Step::Insert(a, l)),
-        3 => any::<usize>().prop_map(Step::Remove),
+        removals => any::<usize>().prop_map(Step::Remove),
+        1 => Just(Step::Settle),
         2 => (address, length).prop_map(|(a, l)| Step::Query(a, l)),
     ];
     prop::collection::vec(step, 1..900)
@@ -60,15 +62,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn finds_what_a_scan_finds(steps in steps()) {
+    fn finds_what_a_scan_finds(steps in prop_oneof![steps(3), steps(0)]) {
         let mut index = IntervalIndex::default();
         let mut plain: Vec<Interval> = Vec::new();
+        let mut told = false;
         for (order, step) in (0u64..).zip(steps) {
             match step {
                 Step::Insert(first, length) => {
                     let new = interval(first, first.saturating_add(length), order);
-                    index.insert(new);
+                    let tells = index.insert(new);
                     plain.push(new);
+                    told |= tells;
+                    prop_assert!(told || index.waiting.is_empty(), "it waits and nobody knows");
+                    prop_assert!(!tells || index.unsettled);
                 }
                 Step::Remove(pick) if !plain.is_empty() => {
                     let gone = plain.swap_remove(pick % plain.len());
@@ -76,6 +82,11 @@ proptest! {
                     prop_assert_eq!(index.remove(gone.span.first(), gone.order), None);
                 }
                 Step::Remove(_) => {}
+                Step::Settle => {
+                    index.settle();
+                    told = false;
+                    prop_assert!(index.waiting.is_empty());
+                }
                 Step::Query(first, length) => {
                     let span = Span::new(first, first.saturating_add(length)).unwrap();
                     let mut found = Vec::new();
@@ -87,6 +98,68 @@ proptest! {
                 }
             }
             depth(&index.root);
+            prop_assert_eq!(index.len + index.waiting.len(), plain.len());
         }
+    }
+
+    /// Beside few and beside many, in any order, with some that begin together.
+    #[test]
+    fn what_comes_at_once_is_put_in_at_once(
+        old in prop::collection::vec(0u64..2000, 0..700),
+        new in prop::collection::vec(0u64..2000, 0..700),
+    ) {
+        let mut index = IntervalIndex::default();
+        let mut plain = Vec::new();
+        for part in [old, new] {
+            for first in part {
+                let new = interval(first, first + first % 7, plain.len() as u64);
+                index.insert(new);
+                plain.push(new);
+            }
+            index.settle();
+            depth(&index.root);
+            prop_assert!(index.waiting.is_empty());
+        }
+        let mut found = Vec::new();
+        index.root.overlapping(Span::ALL, &mut found);
+        let mut expected = plain.clone();
+        expected.sort_by_key(Interval::rank);
+        prop_assert_eq!(&found, &expected);
+        for gone in plain {
+            prop_assert_eq!(index.remove(gone.span.first(), gone.order), Some(gone));
+            depth(&index.root);
+        }
+        prop_assert_eq!(index.len, 0);
+    }
+}
+
+fn widths(node: &Node, is_root: bool, widths_of: &mut Vec<usize>) {
+    if !is_root {
+        widths_of.push(node.len());
+    }
+    if let Node::Branch(links) = node {
+        for link in links {
+            widths(&link.node, false, widths_of);
+        }
+    }
+}
+
+/// Room for the next ones, and not more nodes than an index that grew has.
+#[test]
+fn what_is_built_is_neither_full_nor_empty() {
+    for len in [33, 100, 577, 10_000] {
+        let mut index = IntervalIndex::default();
+        for at in 0..len {
+            index.insert(interval(at * 7919 % 100_003, u64::MAX, at));
+        }
+        index.settle();
+        let mut found = Vec::new();
+        widths(&index.root, true, &mut found);
+        assert!(
+            found
+                .iter()
+                .all(|width| (BUILT / 2..=BUILT).contains(width)),
+            "{found:?}"
+        );
     }
 }
