@@ -193,8 +193,9 @@ impl Topology {
             // It may have been removed since.
             let slot = self.slots.get_mut(container.index as usize);
             let slot = slot.filter(|slot| slot.generation == container.generation);
-            if let Some(node) = slot.and_then(|slot| slot.node.as_mut()) {
-                node.children.shown.settle();
+            let node = slot.and_then(|slot| slot.node.as_mut());
+            if let Some(children) = node.and_then(|node| node.children.as_mut()) {
+                children.shown.settle();
             }
         }
         std::mem::take(&mut self.pending)

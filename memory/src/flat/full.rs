@@ -64,7 +64,7 @@ fn fill(topology: &Topology, place: Place, view: &mut Vec<FlatRange>) {
             .filter(|span| span.overlaps(rest));
         let gap_last = taken.map_or(Some(rest.last()), |taken| taken.first().checked_sub(1));
         if let Some(gap) = gap_last.and_then(|last| Span::new(rest.first(), last)) {
-            view.insert(at, place.range(topology, gap));
+            view.insert(at, place.range(topology.node(place.region), gap));
             at += 1;
         }
         at += 1;

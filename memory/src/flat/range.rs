@@ -1,7 +1,7 @@
 //! One range of a flat view, and when two of them are one.
 
 use crate::addr::{Offset, Span};
-use crate::topology::{Node, RegionKey, Topology};
+use crate::topology::{Node, RegionKey};
 
 /// Consecutive addresses that show consecutive bytes of one region, with the flags they are seen with.
 ///
@@ -137,15 +137,15 @@ impl Place {
         Span::new(own(self.clip.first()), own(self.clip.last())).unwrap_or(Span::ALL)
     }
 
-    /// The range of the region itself at `span`, a part of the clip.
-    pub(super) fn range(self, topology: &Topology, span: Span) -> FlatRange {
+    /// The range of the region itself, which is `node`, at `span`, a part of the clip.
+    pub(super) fn range(self, node: &Node, span: Span) -> FlatRange {
         let own = u64::try_from(i128::from(span.first()) - self.base).unwrap_or(0);
         FlatRange {
             span,
             region: self.region,
             offset: Offset(own),
             readonly: self.readonly,
-            romd: topology.node(self.region).is_direct(),
+            romd: node.is_direct(),
             nonvolatile: self.nonvolatile,
             unmergeable: self.unmergeable,
         }

@@ -1,19 +1,26 @@
 //! The quick renderer: one window of a view, looking only at regions that reach into it.
+//!
+//! Most regions are alone at their place among their siblings, and have nothing in them. They come by address, and what they show goes
+//! straight to the result: no step is noted for them, and where nothing comes later that they could hide, not even what they take.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 use super::FlatRange;
 use super::range::Place;
 use crate::addr::Span;
-use crate::topology::{Interval, Kind, RegionKey, Topology};
+use crate::topology::{Interval, Kind, Node, RegionKey, Topology};
 
 /// Renders windows of views; keeps its working memory from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct Renderer {
     steps: Vec<Step>,
-    shown: Vec<Interval>,
+    /// Siblings of which each overlaps another.
+    together: Vec<Interval>,
     taken: Taken,
-    ranges: Vec<FlatRange>,
+    /// What was found from the first on that lies before what was found earlier.
+    late: Vec<FlatRange>,
     lent: Vec<FlatRange>,
 }
 
@@ -42,23 +49,28 @@ impl Renderer {
         out: &mut Vec<FlatRange>,
     ) {
         self.taken.clear();
+        let from = out.len();
         self.steps
             .extend(root.map(|root| Step::Visit(Place::root(root, window))));
         while let Some(step) = self.steps.pop() {
             match step {
                 // What is taken already hides the region and everything below it.
                 Step::Visit(place) | Step::Fill(place) if self.taken.covers(place.clip) => {}
-                Step::Visit(place) => self.visit(topology, place),
-                Step::Fill(place) => self.fill(topology, place),
+                Step::Visit(place) => self.visit(topology, place, out),
+                Step::Fill(place) => self.fill(topology.node(place.region), place, out),
             }
         }
-        self.ranges.sort_unstable_by_key(|range| range.span.first());
-        for range in self.ranges.drain(..) {
-            range.append(out);
+        if !self.late.is_empty() {
+            self.late.extend(out.drain(from..));
+            // Most are in order already, which this sort makes use of.
+            self.late.sort_by_key(|range| range.span.first());
+            for range in self.late.drain(..) {
+                range.append(out);
+            }
         }
     }
 
-    fn visit(&mut self, topology: &Topology, place: Place) {
+    fn visit(&mut self, topology: &Topology, place: Place, out: &mut Vec<FlatRange>) {
         let Some(node) = topology.get(place.region) else {
             return;
         };
@@ -70,27 +82,88 @@ impl Renderer {
                 .extend(target.map(|target| Step::Visit(place.target(target, offset))));
             return;
         }
-        node.shown_in(place.window(), &mut self.shown);
-        if self.shown.is_empty() {
-            if node.kind().terminates() {
-                self.fill(topology, place);
-            }
-            return;
-        }
         if node.kind().terminates() {
+            if !node.shows_others() {
+                return self.fill(node, place, out);
+            }
             self.steps.push(Step::Fill(place));
         }
-        for child in self.shown.drain(..).rev() {
-            let address = crate::addr::Offset(child.span.first());
-            self.steps
-                .push(Step::Visit(place.child(child.region, address)));
-        }
+        let is_last = self.steps.is_empty() && self.taken.is_empty();
+        let mut together = std::mem::take(&mut self.together);
+        let mut reach = 0;
+        node.shown_in(place.window(), &mut |some| {
+            look_at(topology, some);
+            for child in some {
+                if reach < child.span.first() {
+                    self.visit_children(topology, place, &mut together, is_last, out);
+                }
+                reach = reach.max(child.span.last());
+                together.push(*child);
+            }
+        });
+        self.visit_children(topology, place, &mut together, is_last, out);
+        self.together = together;
     }
 
-    fn fill(&mut self, topology: &Topology, place: Place) {
-        let ranges = &mut self.ranges;
+    /// Visits children that overlap no others of their siblings. They are `last` where nothing was taken before them, and nothing is visited
+    /// later but what they do not overlap.
+    fn visit_children(
+        &mut self,
+        topology: &Topology,
+        parent: Place,
+        children: &mut Vec<Interval>,
+        is_last: bool,
+        out: &mut Vec<FlatRange>,
+    ) {
+        let place = |child: &Interval| {
+            let address = crate::addr::Offset(child.span.first());
+            parent.child(child.region, address)
+        };
+        if let [alone] = children[..] {
+            let node = topology.node(alone.region);
+            if node.kind().terminates() && !node.shows_others() {
+                if let Some(place) = place(&alone).entered(node) {
+                    if is_last {
+                        put(place.range(node, place.clip), &mut self.late, out);
+                    } else {
+                        self.fill(node, place, out);
+                    }
+                }
+                return children.clear();
+            }
+        }
+        // The last step is the next, and what hides others is to come before them.
+        children.sort_unstable_by_key(|one| (Reverse(one.priority), Reverse(one.order)));
+        let steps = children
+            .drain(..)
+            .rev()
+            .map(|child| Step::Visit(place(&child)));
+        self.steps.extend(steps);
+    }
+
+    fn fill(&mut self, node: &Node, place: Place, out: &mut Vec<FlatRange>) {
+        let late = &mut self.late;
         self.taken
-            .take(place.clip, |gap| ranges.push(place.range(topology, gap)));
+            .take(place.clip, |gap| put(place.range(node, gap), late, out));
+    }
+}
+
+/// Adds a range to what was found: to what comes in order, as long as it does.
+fn put(range: FlatRange, late: &mut Vec<FlatRange>, out: &mut Vec<FlatRange>) {
+    let is_next = |last: &FlatRange| last.span.last() < range.span.first();
+    if late.is_empty() && out.last().is_none_or(is_next) {
+        range.append(out);
+    } else {
+        late.push(range);
+    }
+}
+
+/// Looks at regions of which each is a miss of the caches where they are many: a processor waits for many together, but for one after the
+/// other where each is rendered first.
+fn look_at(topology: &Topology, some: &[Interval]) {
+    if some.len() > 2 {
+        let looks = some.iter().map(|child| topology.node(child.region).look());
+        black_box(looks.fold(0, usize::wrapping_add));
     }
 }
 
@@ -107,6 +180,10 @@ impl Taken {
     fn clear(&mut self) {
         self.run.clear();
         self.tree.clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.run.is_empty() && self.tree.is_empty()
     }
 
     fn covers(&self, span: Span) -> bool {

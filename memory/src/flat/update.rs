@@ -10,7 +10,7 @@ use super::render::Renderer;
 use super::view::{Made, RangeValue, Values};
 use super::{FlatRange, FlatView};
 use crate::addr::Span;
-use crate::span_map::Entries;
+use crate::span_map::{Entries, SpanMap};
 use crate::topology::{Damage, RegionKey, Topology};
 use smallvec::SmallVec;
 
@@ -72,13 +72,17 @@ impl<V: RangeValue> FlatView<V> {
         let mut difference = Difference::default();
         let mut new = renderer.lend();
         let mut old: SmallVec<[_; 4]> = SmallVec::new();
-        self.for_each_group(damage.spans(), |group| {
+        self.for_each_group(damage, |group| {
             new.clear();
             match group {
                 Group::One(near) => near.render(renderer, topology, root, &mut new),
                 Group::Several(hull, windows) => {
                     self.render_group(renderer, topology, root, hull, windows, &mut new);
                 }
+            }
+            if view.is_empty() {
+                view.map = first_ranges(&new, &mut difference, values);
+                return;
             }
             old.clear();
             for (_, value) in self.map.range(group.hull()) {
@@ -118,14 +122,16 @@ impl<V: RangeValue> FlatView<V> {
 
     /// Calls `render` with each group of windows that is to be rendered together, as what lies between
     /// them may merge with both.
-    fn for_each_group(&self, damage: &[Span], mut render: impl FnMut(Group<'_>)) {
-        // Many small windows cost more than one large one where little lies between them.
-        if let [first, .., last] = damage
-            && damage.len() > 32
-            && damage.len() * 3 >= self.len()
+    fn for_each_group(&self, damage: &mut Damage, mut render: impl FnMut(Group<'_>)) {
+        // Many small windows cost more than one large one where little lies between them; and where that is known already they need not
+        // be put in order.
+        let is_dense = |windows: usize| windows > 32 && windows * 3 >= self.len();
+        if (is_dense(damage.known_apart()) || is_dense(damage.spans().len()))
+            && let Some(hull) = damage.hull()
         {
-            return render(Group::One(&self.around(first.hull(*last))));
+            return render(Group::One(&self.around(hull)));
         }
+        let damage = damage.spans();
         if let [span] = damage {
             return render(Group::One(&self.around(*span)));
         }
@@ -286,6 +292,32 @@ const AHEAD: usize = 16;
 /// A part of a map, and what is to be there instead.
 type Splice<V> = (Span, Entries<V>);
 
+/// The map of these ranges, of a view that showed nothing; they are added to `difference`. The values go to the nodes as they are made.
+fn first_ranges<V: RangeValue>(
+    new: &[FlatRange],
+    difference: &mut Difference<V>,
+    values: &mut impl Values<V>,
+) -> SpanMap<V> {
+    difference.added.reserve(new.len());
+    let entries = new.iter().enumerate().map(|(at, range)| {
+        fetch_ahead(&new[at..], at, values);
+        let value = values.make(range);
+        debug_assert_eq!(value.range(), range, "a value is of its range");
+        difference.added.push(value.clone());
+        (range.span, value)
+    });
+    SpanMap::from_ascending(entries)
+}
+
+/// Tells of the next ranges, at each so many.
+fn fetch_ahead<V>(next: &[FlatRange], at: usize, values: &impl Values<V>) {
+    if at.is_multiple_of(AHEAD)
+        && let Some(soon) = next.first_chunk::<AHEAD>()
+    {
+        values.ahead(soon);
+    }
+}
+
 /// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
 /// `None` where they are equal.
 fn compare<V: RangeValue>(
@@ -316,11 +348,7 @@ fn compare<V: RangeValue>(
         .reserve(new.len().saturating_sub(old.len()));
     let mut olds = old.iter().copied().peekable();
     for (at, range) in new.iter().enumerate() {
-        if at.is_multiple_of(AHEAD)
-            && let Some(soon) = new[at..].first_chunk::<AHEAD>()
-        {
-            values.ahead(soon);
-        }
+        fetch_ahead(&new[at..], at, values);
         let first = range.span.first();
         while let Some(gone) = olds.next_if(|gone| gone.range().span.first() < first) {
             difference.removed.push(gone.clone());

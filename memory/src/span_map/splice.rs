@@ -12,8 +12,21 @@ impl<V> SpanMap<V> {
     /// Where they do not ascend or overlap.
     pub fn from_sorted(entries: impl IntoIterator<Item = (Span, V)>) -> Self {
         let entries: Vec<_> = entries.into_iter().collect();
-        check(&entries);
-        Self::from_nodes(leaves(entries))
+        Self::from_ascending(entries)
+    }
+
+    /// The same, of as many entries as are said beforehand: each goes into its node when it comes.
+    pub(crate) fn from_ascending(
+        entries: impl IntoIterator<IntoIter: ExactSizeIterator<Item = (Span, V)>>,
+    ) -> Self {
+        let mut before: Option<Span> = None;
+        let checked = entries.into_iter().inspect(|&(span, _)| {
+            if let Some(left) = before {
+                check_order(left, span);
+            }
+            before = Some(span);
+        });
+        Self::from_nodes(leaves(checked))
     }
 
     fn from_nodes(mut nodes: Vec<Node<V>>) -> Self {
@@ -94,12 +107,15 @@ impl<V: Clone> SpanMap<V> {
 
 fn check<V>(entries: &[(Span, V)]) {
     for pair in entries.windows(2) {
-        let (left, right) = (pair[0].0, pair[1].0);
-        assert!(
-            left.last() < right.first(),
-            "{left:?} is not before {right:?}"
-        );
+        check_order(pair[0].0, pair[1].0);
     }
+}
+
+fn check_order(left: Span, right: Span) {
+    assert!(
+        left.last() < right.first(),
+        "{left:?} is not before {right:?}"
+    );
 }
 
 /// What is there instead of one node: most often one node, which needs no list.

@@ -32,10 +32,21 @@ impl Damage {
             return;
         }
         // Keeps a long transaction that changes the same few places from collecting them for ever.
-        if self.spans.len() > 2 * self.ordered + 64 {
+        // (As long as they are others each time, what it takes to put them in order then is little beside what it takes at the end.)
+        if self.spans.len() > 4 * self.ordered + 64 {
             self.put_in_order();
         }
         self.spans.push(span);
+    }
+
+    /// How many spans that neither overlap nor touch were there when the spans were last put in order: so many at least have come.
+    pub(crate) fn known_apart(&self) -> usize {
+        self.ordered
+    }
+
+    /// The addresses from the first that is damaged to the last.
+    pub(crate) fn hull(&self) -> Option<Span> {
+        self.spans.iter().copied().reduce(Span::hull)
     }
 
     /// Whether no address is damaged.
@@ -185,7 +196,7 @@ impl Topology {
     pub(super) fn touch_container(&mut self, container: RegionKey) {
         let (slots, pending) = (Slots(&self.slots), &mut self.pending);
         let node = slots.node(container);
-        if node.children.enabled > 1 {
+        if node.below().enabled > 1 {
             return;
         }
         let mut forks: SmallVec<[_; 8]> = SmallVec::new();
@@ -197,7 +208,7 @@ impl Topology {
             next = node
                 .container()
                 .map(|container| (container, slots.node(container)))
-                .filter(|(_, container)| container.children.enabled <= 1);
+                .filter(|(_, container)| container.below().enabled <= 1);
             for &alias in &node.aliases {
                 let window = slots.node(alias);
                 if matches!(window.kind, Kind::Alias { offset, .. } if offset.0 == 0) {
@@ -221,6 +232,8 @@ mod tests {
             damage.add(Span::clipped(round % 10 * 100, Size::new(50)).unwrap());
             assert!(damage.spans.len() < 200);
         }
+        assert_eq!(damage.known_apart(), 10);
+        assert_eq!(damage.hull(), Span::new(0, 949));
         assert_eq!(damage.spans().len(), 10);
         damage.add(Span::ALL);
         assert_eq!(damage.spans(), [Span::ALL]);

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::node::Placement;
-use super::{Priority, RegionKey, Topology, TopologyError};
+use super::node::{Children, Placement};
+use super::{Node, Priority, RegionKey, Topology, TopologyError};
 use crate::addr::Offset;
 use smallvec::SmallVec;
 
@@ -118,7 +118,7 @@ impl Topology {
         self.touch_container(container);
         let order = self.added;
         self.added += 1;
-        let siblings = self.node(container).children.all.len();
+        let siblings = self.node(container).below().all.len();
         let node = self.node_mut(child);
         node.container = Some(Placement {
             container,
@@ -168,7 +168,7 @@ impl Topology {
         &mut self,
         container: RegionKey,
         child: RegionKey,
-        change: impl FnOnce(&mut super::node::Children, &super::Node) -> R,
+        change: impl FnOnce(&mut Children, &Node) -> R,
     ) -> R {
         let at = [container.index, child.index].map(|index| index as usize);
         // INVARIANT: an edge leads to a region, and none to itself.
@@ -176,10 +176,8 @@ impl Topology {
         let [container, child] = slots.expect("no region contains itself");
         let (container, child) = (container.node.as_mut(), child.node.as_ref());
         let container = container.expect("an edge leads to a region");
-        change(
-            &mut container.children,
-            child.expect("an edge leads to a region"),
-        )
+        let children = container.children.get_or_insert_with(Box::default);
+        change(children, child.expect("an edge leads to a region"))
     }
 
     /// Refuses an edge from `parent` to `child` where `parent` is reached from `child` already.
@@ -188,7 +186,7 @@ impl Topology {
             return Err(TopologyError::ContainerLoop { child, parent });
         }
         let node = self.node(child);
-        if node.children.all.is_empty() && node.paths == 1 {
+        if node.below().all.is_empty() && node.paths == 1 {
             return Ok(());
         }
         // Upwards: a region has few ancestors, but may have many descendants.

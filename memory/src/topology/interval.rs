@@ -68,8 +68,9 @@ pub(crate) struct IntervalIndex {
     unsettled: bool,
 }
 
-impl Default for IntervalIndex {
-    fn default() -> Self {
+impl IntervalIndex {
+    /// No intervals.
+    pub(crate) const fn new() -> Self {
         Self {
             root: Node::Leaf(Vec::new()),
             len: 0,
@@ -78,9 +79,7 @@ impl Default for IntervalIndex {
             unsettled: false,
         }
     }
-}
 
-impl IntervalIndex {
     /// Puts one in. Whether it is the first that waits for [`settle`](Self::settle); until that is called queries are slow, and right.
     pub(crate) fn insert(&mut self, interval: Interval) -> bool {
         if self.lately < AT_ONCE {
@@ -145,13 +144,22 @@ impl IntervalIndex {
         Some(removed)
     }
 
-    /// Appends every interval that overlaps `span` to `found`, by first address.
-    pub(crate) fn overlapping(&self, span: Span, found: &mut Vec<Interval>) {
-        self.root.overlapping(span, found);
-        if !self.waiting.is_empty() {
-            found.extend(self.waiting.iter().filter(|new| new.span.overlaps(span)));
-            found.sort_unstable_by_key(Interval::rank);
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0 && self.waiting.is_empty()
+    }
+
+    /// Hands out every interval that overlaps `span`, by first address, some at a time: those that are together in memory.
+    pub(crate) fn overlapping(&self, span: Span, found: &mut impl FnMut(&[Interval])) {
+        if self.waiting.is_empty() {
+            return self.root.overlapping(span, found);
         }
+        let waiting = self.waiting.iter().filter(|new| new.span.overlaps(span));
+        let mut all: Vec<Interval> = waiting.copied().collect();
+        self.root
+            .overlapping(span, &mut |some| all.extend_from_slice(some));
+        all.sort_unstable_by_key(Interval::rank);
+        found(&all);
     }
 }
 
@@ -304,13 +312,16 @@ impl Node {
         }
     }
 
-    fn overlapping(&self, span: Span, found: &mut Vec<Interval>) {
+    fn overlapping(&self, span: Span, found: &mut impl FnMut(&[Interval])) {
         match self {
             Self::Leaf(items) => {
-                let begun = items
-                    .iter()
-                    .take_while(|item| item.span.first() <= span.last());
-                found.extend(begun.filter(|item| item.span.last() >= span.first()));
+                let begun = items.partition_point(|item| item.span.first() <= span.last());
+                let reaches = |item: &Interval| item.span.last() >= span.first();
+                for some in items[..begun].chunk_by(|one, next| reaches(one) == reaches(next)) {
+                    if reaches(&some[0]) {
+                        found(some);
+                    }
+                }
             }
             Self::Branch(links) => {
                 let begun = links.iter().take_while(|link| link.rank.0 <= span.last());

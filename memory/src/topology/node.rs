@@ -26,7 +26,8 @@ pub struct Node {
     pub(super) address: Offset,
     pub(super) priority: Priority,
     pub(super) container: Option<Placement>,
-    pub(super) children: Children,
+    /// In a block of their own: most regions have none, and of those that do not a change of a large view looks at thousands.
+    pub(super) children: Option<Box<Children>>,
     /// The aliases whose target this is.
     pub(super) aliases: BTreeSet<RegionKey>,
     /// The address spaces whose root this is.
@@ -54,7 +55,7 @@ pub(super) struct Sibling {
 }
 
 /// The subregions of one container.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Children {
     /// All of them, in no order: who asks for one puts them in it, and changes come more often.
     pub(super) all: Vec<Sibling>,
@@ -79,7 +80,7 @@ impl Node {
             address: Offset(0),
             priority: Priority(0),
             container: None,
-            children: Children::default(),
+            children: None,
             aliases: BTreeSet::new(),
             spaces: Vec::new(),
             paths,
@@ -136,16 +137,22 @@ impl Node {
         self.container.map(|placement| placement.container)
     }
 
+    /// Its subregions.
+    pub(super) fn below(&self) -> &Children {
+        static NONE: Children = Children::new();
+        self.children.as_deref().unwrap_or(&NONE)
+    }
+
     /// Its subregions, in the order in which they hide each other.
     pub fn children(&self) -> impl DoubleEndedIterator<Item = RegionKey> + '_ {
-        let mut all = self.children.all.clone();
+        let mut all = self.below().all.clone();
         all.sort_unstable_by_key(|one| (Reverse(one.priority), Reverse(one.order)));
         all.into_iter().map(|one| one.key)
     }
 
     /// Its subregions, in no order.
     pub(crate) fn children_by_chance(&self) -> impl Iterator<Item = RegionKey> + '_ {
-        self.children.all.iter().map(|one| one.key)
+        self.below().all.iter().map(|one| one.key)
     }
 
     /// The aliases whose target it is.
@@ -171,30 +178,51 @@ impl Node {
         self.readonly || self.nonvolatile || self.unmergeable
     }
 
-    /// The enabled subregions that overlap `span`, each before those that it hides.
-    pub(crate) fn shown_in(&self, span: Span, found: &mut Vec<Interval>) {
-        found.clear();
-        self.children.shown.overlapping(span, found);
-        // They come by address; where none hides another that order is as good.
-        if found
-            .windows(2)
-            .any(|pair| pair[0].span.last() >= pair[1].span.first())
-        {
-            found.sort_unstable_by_key(|item| (Reverse(item.priority), Reverse(item.order)));
-        }
+    /// Whether it has enabled subregions that are not of size 0.
+    pub(crate) fn shows_others(&self) -> bool {
+        !self.below().shown.is_empty()
+    }
+
+    /// Hands out the enabled subregions that overlap `span`, by address, some at a time.
+    pub(crate) fn shown_in(&self, span: Span, found: &mut impl FnMut(&[Interval])) {
+        self.below().shown.overlapping(span, found);
+    }
+
+    /// Looks at what a renderer asks of it, to have that in the caches. What it says does not matter.
+    pub(crate) fn look(&self) -> usize {
+        usize::from(self.size.is_zero())
+            + usize::from(self.enabled)
+            + usize::from(self.kind.terminates())
+            + usize::from(self.children.is_some())
     }
 
     /// The subregion that shows, where exactly one is enabled.
     pub(super) fn only_enabled_child(&self) -> Option<RegionKey> {
-        if self.children.enabled == 1 {
-            RegionKey::from_bits(self.children.enabled_keys)
+        let below = self.below();
+        if below.enabled == 1 {
+            RegionKey::from_bits(below.enabled_keys)
         } else {
             None
         }
     }
 }
 
+impl Default for Children {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Children {
+    pub(super) const fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            shown: IntervalIndex::new(),
+            enabled: 0,
+            enabled_keys: 0,
+        }
+    }
+
     /// Adds one, at the end of the list. Whether the index is to be settled now, and was not before.
     #[must_use]
     pub(super) fn add(&mut self, key: RegionKey, child: &Node, order: u64) -> bool {

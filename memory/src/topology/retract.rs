@@ -31,8 +31,8 @@ impl Topology {
         }
         // From here on nothing leads to the region, so that what follows damages nothing.
         self.pending.forget_root(region);
-        let children = std::mem::take(&mut self.node_mut(region).children);
-        for child in children.all {
+        let children = self.node_mut(region).children.take();
+        for child in children.into_iter().flat_map(|children| children.all) {
             self.node_mut(child.key).container = None;
         }
         if let Kind::Alias {

@@ -70,7 +70,7 @@ impl Topology {
             }
             let (next, fits_at) = match node.kind {
                 Kind::Alias { target, offset } => (target?, offset),
-                Kind::Container { terminates: false } if node.children.enabled == 0 => return None,
+                Kind::Container { terminates: false } if node.below().enabled == 0 => return None,
                 Kind::Container { terminates: false } => match node.only_enabled_child() {
                     Some(child) => (child, self.node(child).address),
                     None => return Some(key),

@@ -63,7 +63,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn finds_what_a_scan_finds(steps in prop_oneof![steps(3), steps(0)]) {
-        let mut index = IntervalIndex::default();
+        let mut index = IntervalIndex::new();
         let mut plain: Vec<Interval> = Vec::new();
         let mut told = false;
         for (order, step) in (0u64..).zip(steps) {
@@ -90,7 +90,7 @@ proptest! {
                 Step::Query(first, length) => {
                     let span = Span::new(first, first.saturating_add(length)).unwrap();
                     let mut found = Vec::new();
-                    index.overlapping(span, &mut found);
+                    index.overlapping(span, &mut |some| found.extend_from_slice(some));
                     let mut expected: Vec<_> =
                         plain.iter().copied().filter(|item| item.span.overlaps(span)).collect();
                     expected.sort_by_key(Interval::rank);
@@ -108,7 +108,7 @@ proptest! {
         old in prop::collection::vec(0u64..2000, 0..700),
         new in prop::collection::vec(0u64..2000, 0..700),
     ) {
-        let mut index = IntervalIndex::default();
+        let mut index = IntervalIndex::new();
         let mut plain = Vec::new();
         for part in [old, new] {
             for first in part {
@@ -121,7 +121,7 @@ proptest! {
             prop_assert!(index.waiting.is_empty());
         }
         let mut found = Vec::new();
-        index.root.overlapping(Span::ALL, &mut found);
+        index.overlapping(Span::ALL, &mut |some| found.extend_from_slice(some));
         let mut expected = plain.clone();
         expected.sort_by_key(Interval::rank);
         prop_assert_eq!(&found, &expected);
@@ -148,7 +148,7 @@ fn widths(node: &Node, is_root: bool, widths_of: &mut Vec<usize>) {
 #[test]
 fn what_is_built_is_neither_full_nor_empty() {
     for len in [33, 100, 577, 10_000] {
-        let mut index = IntervalIndex::default();
+        let mut index = IntervalIndex::new();
         for at in 0..len {
             index.insert(interval(at * 7919 % 100_003, u64::MAX, at));
         }
