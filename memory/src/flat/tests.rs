@@ -1,5 +1,7 @@
 //! Worked examples: what shows, what is kept, what is shared, what it costs.
 
+mod bulk;
+
 use super::*;
 use crate::addr::{Offset, Size, Span};
 use crate::topology::{Damage, Kind, Priority, RegionKey, RegionSpec, SpaceKey, Topology};
