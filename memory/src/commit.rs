@@ -187,6 +187,9 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     let ranges = (difference.removed.len() + difference.added.len()) as u64;
     tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
     space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
+    if let Some(difference) = Arc::into_inner(change.difference) {
+        difference.drop_together();
+    }
 }
 
 /// A commit that left a space as it was: those who asked for it hear of every range.

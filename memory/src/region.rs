@@ -62,15 +62,16 @@ impl std::fmt::Display for RegionKind {
     }
 }
 
-/// What views and mappings need of a region: kept by them, apart from the object.
+/// What views and mappings need of a region: kept by them, apart from the object. First what each range of a view is made from, together.
+#[repr(C)]
 pub(crate) struct RegionCore {
-    pub(crate) name: String,
-    pub(crate) kind: RegionKind,
-    pub(crate) rules: AccessRules,
-    pub(crate) reentrant: bool,
     pub(crate) ops: Option<Arc<dyn ErasedOps>>,
     pub(crate) owner: Pointer,
+    pub(crate) rules: AccessRules,
+    pub(crate) reentrant: bool,
+    pub(crate) kind: RegionKind,
     host: Option<HostMemory>,
+    pub(crate) name: String,
     /// Given up in the finalizer.
     backing: Mutex<Option<Backing>>,
     /// Reverse edges: closed when the region is withdrawn.

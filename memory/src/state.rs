@@ -59,10 +59,9 @@ pub(crate) struct Entered {
 impl Entered {
     /// Looks at all places that a leaf of it is made from, to have them in the caches. What it says does not matter.
     pub(crate) fn look(&self) -> usize {
-        let object =
-            usize::from(self.object.is_withdrawn()) + usize::from(self.object.is_complete());
+        let object = Hold::look(&self.object) + usize::from(self.object.is_complete());
         let calls = self.core.ops.as_ref().map_or(0, Arc::strong_count);
-        object + self.core.name.len() + calls
+        object + usize::from(self.core.reentrant) + calls
     }
 }
 

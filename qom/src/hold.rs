@@ -43,6 +43,13 @@ impl Hold {
         })
     }
 
+    /// Looks at all that [`new`](Self::new) asks of `object` and writes there, to have it in the caches: for whoever is about to hold many, as a
+    /// processor waits for many places together, but for one after the other where each is locked in between. What it says does not matter.
+    #[inline]
+    pub fn look(object: &Object) -> usize {
+        usize::from(object.is_withdrawn()) + usize::from(object.edges.look())
+    }
+
     /// One hold more on the same object, for what comes and goes with each I/O: the edge stands in the ledger by name while the machine records,
     /// and by number always ([`unnamed`](crate::layer::unnamed)).
     ///

@@ -29,6 +29,11 @@ impl RegionKey {
         u64::from(self.index) << 32 | u64::from(self.generation.get())
     }
 
+    /// Where in memory the topology has the region: the nearer to another's, the likelier both were made together.
+    pub(crate) fn place(self) -> u32 {
+        self.index
+    }
+
     /// The key whose [`to_bits`](Self::to_bits) is `bits`, if there can be one.
     pub fn from_bits(bits: u64) -> Option<Self> {
         let index = u32::try_from(bits >> 32).ok()?;
