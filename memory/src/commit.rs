@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 /// A rough size of what a commit replaces in a shared structure, and of each range: what readers may hold up.
 const BYTES_PER_COMMIT: u64 = 2048;
 const BYTES_PER_RANGE: u64 = 256;
+/// Of a commit that changes more ranges than these no cache has all.
+const MANY: u64 = 256;
 
 /// One of the spaces that were published.
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
@@ -187,7 +189,9 @@ fn apply(space: &Arc<SpaceInner>, change: SpaceChange<Leaf>) {
     let ranges = (difference.removed.len() + difference.added.len()) as u64;
     tracing::trace!(space = %space.name, removed = difference.removed.len(), added = difference.added.len(), "published");
     space.publish(new, BYTES_PER_COMMIT + BYTES_PER_RANGE * ranges);
-    if let Some(difference) = Arc::into_inner(change.difference) {
+    if ranges > MANY
+        && let Some(difference) = Arc::into_inner(change.difference)
+    {
         difference.drop_together();
     }
 }

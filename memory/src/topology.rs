@@ -189,6 +189,14 @@ impl Topology {
 
     /// What changed since the last call, for the commit of a transaction.
     pub fn take_pending(&mut self) -> Pending {
+        if !self.unsettled.is_empty() {
+            self.settle();
+        }
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Puts what waits into the containers' indices.
+    fn settle(&mut self) {
         for container in std::mem::take(&mut self.unsettled) {
             // It may have been removed since.
             let slot = self.slots.get_mut(container.index as usize);
@@ -198,7 +206,6 @@ impl Topology {
                 children.shown.settle();
             }
         }
-        std::mem::take(&mut self.pending)
     }
 
     /// What changed since the last [`take_pending`](Self::take_pending).

@@ -356,7 +356,8 @@ fn made_by_region<V: RangeValue>(
             .map(|(at, range)| u64::from(range.region.place()) << 32 | u64::from(at)),
     );
     order.sort_unstable();
-    let at = |number: u64| (number & u64::from(u32::MAX)) as usize;
+    // INVARIANT: it was an index of `new`.
+    let at = |number: u64| usize::try_from(number & u64::from(u32::MAX)).unwrap_or(usize::MAX);
     let mut made: Vec<Option<(V, V)>> = Vec::new();
     made.resize_with(new.len(), || None);
     for some in order.chunks(AHEAD) {

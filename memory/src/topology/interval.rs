@@ -317,7 +317,14 @@ impl Node {
             Self::Leaf(items) => {
                 let begun = items.partition_point(|item| item.span.first() <= span.last());
                 let reaches = |item: &Interval| item.span.last() >= span.first();
-                for some in items[..begun].chunk_by(|one, next| reaches(one) == reaches(next)) {
+                let Some(from) = items[..begun].iter().position(reaches) else {
+                    return;
+                };
+                let items = &items[from..begun];
+                if items[1..].iter().all(reaches) {
+                    return found(items);
+                }
+                for some in items.chunk_by(|one, next| reaches(one) == reaches(next)) {
                     if reaches(&some[0]) {
                         found(some);
                     }
