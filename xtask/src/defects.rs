@@ -208,7 +208,7 @@ mod tests {
         let all: String = [
             "qom/src/withdraw.rs",
             "memory/src/region.rs",
-            "memory/src/transaction.rs",
+            "memory/src/transaction/withdrawal.rs",
         ]
         .iter()
         .map(|file| std::fs::read_to_string(root.join(file)).unwrap())
