@@ -95,7 +95,7 @@ impl Calls {
     fn new(core: &Arc<RegionCore>, range: &FlatRange) -> Option<Self> {
         let ops = core.ops.clone()?;
         Some(Self {
-            bound: ops.bind(&core.owner)?,
+            bound: ops.bind(&core.owner),
             offset: range.offset.0,
             rules: core.rules,
             flags: core.rules.plain_sizes()

@@ -11,7 +11,7 @@
 // Both are made in `Bound::new` and nowhere else, together with the entry of the same type, and none of the fields ever changes; each function of an
 // entry takes them from the place that the entry itself was taken from (`load` and its siblings, below).
 // `ops` is from `Arc::into_raw`, and its count is the `Bound`'s own until its drop. `part` is what `layer::part` gave for `owner`: it stays where it is
-// for as long as a pointer to the owner exists, and the `Bound` has one.
+// for as long as a pointer to the owner exists, and the `Bound` has one. Where there was no part, the entry is one whose functions do not look at `part`.
 
 use super::RegionOps;
 use crate::access::{self, Access, MemTx, MemTxError};
@@ -22,13 +22,14 @@ use crate::reentrancy::Here;
 use qom::layer::{self, Pointer};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::Arc;
 
 /// Callbacks, and whom they are called on. It keeps the owner's block of memory, and not the owner.
 pub(crate) struct Bound {
     entry: &'static Entry,
     owner: Pointer,
-    /// INVARIANT: the owner's part, of the entry's type of owners.
+    /// INVARIANT: the owner's part, of the entry's type of owners, where the entry looks at it.
     part: *const (),
     /// INVARIANT: of the entry's type, and counted.
     ops: *const (),
@@ -62,18 +63,35 @@ impl Entry {
             release: release_of::<T>,
         }
     }
+
+    /// For such whose owner was being made.
+    const fn sought<T: RegionOps>() -> &'static Self {
+        &Self {
+            load: |_, at, offset, size, attrs| dispatch::load_by_call(at, offset, size, attrs),
+            store: |_, at, offset, size, attrs, value| {
+                dispatch::store_by_call(at, offset, size, attrs, value)
+            },
+            read: seek_and_read::<T>,
+            write: seek_and_write::<T>,
+            release: release_of::<T>,
+        }
+    }
 }
 
 impl Bound {
-    /// Binds callbacks to their owner. None while the owner is being made, when its regions are in no view.
-    pub(crate) fn new<T: RegionOps>(ops: Arc<T>, owner: &Pointer) -> Option<Self> {
-        let part = layer::part::<T::Owner>(owner)?;
-        Some(Self {
-            entry: Entry::of::<T>(),
+    /// Binds callbacks to their owner. Where that is still being made (a region of it can be seen through somebody else's alias), it is looked for at
+    /// each access.
+    pub(crate) fn new<T: RegionOps>(ops: Arc<T>, owner: &Pointer) -> Self {
+        let part = layer::part::<T::Owner>(owner);
+        Self {
+            entry: match part {
+                Some(_) => Entry::of::<T>(),
+                None => Entry::sought::<T>(),
+            },
             owner: owner.clone(),
-            part: part.as_ptr().cast_const().cast(),
+            part: part.map_or(ptr::null(), |part| part.as_ptr().cast_const().cast()),
             ops: Arc::into_raw(ops).cast(),
-        })
+        }
     }
 
     /// On whom they are called.
@@ -219,6 +237,34 @@ unsafe fn write_of<T: RegionOps>(at: Place<'_>, access: Access, value: u64) -> M
     // SAFETY: for the caller to see to.
     let (ops, owner) = unsafe { (bound.ops::<T>(), bound.part::<T>()) };
     write_answer(at, access, write_on(ops, owner, access, value))
+}
+
+/// [`read()`] where the owner's part is looked for.
+///
+/// # Safety
+/// The place's entry is that of `T`.
+unsafe fn seek_and_read<T: RegionOps>(at: Place<'_>, access: Access) -> (u64, MemTx) {
+    let bound = &at.calls().bound;
+    // SAFETY: for the caller to see to.
+    let ops = unsafe { bound.ops::<T>() };
+    match bound.owner.instance::<T::Owner>() {
+        Some(owner) => read_answer(at, access, read_on(ops, owner, access)),
+        None => (0, at.invalid(access, false)),
+    }
+}
+
+/// [`write()`] where the owner's part is looked for.
+///
+/// # Safety
+/// The place's entry is that of `T`.
+unsafe fn seek_and_write<T: RegionOps>(at: Place<'_>, access: Access, value: u64) -> MemTx {
+    let bound = &at.calls().bound;
+    // SAFETY: for the caller to see to.
+    let ops = unsafe { bound.ops::<T>() };
+    match bound.owner.instance::<T::Owner>() {
+        Some(owner) => write_answer(at, access, write_on(ops, owner, access, value)),
+        None => at.invalid(access, true),
+    }
 }
 
 /// Lets go of the callbacks.

@@ -130,8 +130,8 @@ impl<O: ObjectImpl> RegionOps for FnOps<O> {
 
 /// [`RegionOps`] without the owner's type: what is known of a region's callbacks before they are [bound](Bound) to their owner, and accesses of several calls.
 pub(crate) trait ErasedOps: Send + Sync {
-    /// The callbacks and their owner, as a view has them. None while the owner is being made.
-    fn bind(self: Arc<Self>, owner: &Pointer) -> Option<Bound>;
+    /// The callbacks and their owner, as a view has them.
+    fn bind(self: Arc<Self>, owner: &Pointer) -> Bound;
     fn read(&self, owner: &Object, access: Access) -> (u64, MemTx);
     fn write(&self, owner: &Object, access: Access, value: u64) -> MemTx;
     fn accepts(&self, owner: &Object, access: Access, is_write: bool) -> bool;
@@ -140,7 +140,7 @@ pub(crate) trait ErasedOps: Send + Sync {
 }
 
 impl<T: RegionOps> ErasedOps for T {
-    fn bind(self: Arc<Self>, owner: &Pointer) -> Option<Bound> {
+    fn bind(self: Arc<Self>, owner: &Pointer) -> Bound {
         Bound::new(self, owner)
     }
 
