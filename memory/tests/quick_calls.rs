@@ -1,11 +1,15 @@
 //! The quick way of an access by callback answers as the long way does: what is ordinary, and what is not.
 
+use memory::reentrancy::is_inside;
 use memory::{
     Access, AccessRules, AddressSpace, Attrs, Backing, Endian, Gpa, Listener, MemTxError, Offset,
     Region, RegionApi, RegionOps, Size, transaction,
 };
-use qom::{Child, Container, Machine, ObjectOps};
+use qom::{Child, Container, Machine, MachineEvent, ObjectOps};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(20);
 
 /// Answers with what it is asked for; where it has a space, a read of byte 8 reaches for its own byte 0 through it.
 struct Echo(Arc<Mutex<Option<AddressSpace>>>);
@@ -198,4 +202,76 @@ fn reads_past_the_bytes_of_a_rom_device_are_not_for_its_callbacks() {
         flash.set_romd(false).unwrap();
         answers(Ok(value));
     }
+}
+
+/// Panics at each access.
+struct Panics;
+
+impl RegionOps for Panics {
+    type Owner = Container;
+    fn read(&self, _: &Container, _: Access) -> Result<u64, MemTxError> {
+        panic!("a read")
+    }
+    fn write(&self, _: &Container, _: Access, _: u64) -> Result<(), MemTxError> {
+        panic!("a write")
+    }
+}
+
+#[test]
+fn whoever_hears_of_a_callbacks_panic_is_still_inside_the_device() {
+    let machine = Machine::new("panics");
+    let owner = machine.create::<Container>().unwrap();
+    machine.root().add_child("owner", &owner).unwrap();
+    let regs = Region::io("regs", Size::new(0x100), Panics)
+        .create(&owner)
+        .unwrap();
+    let space = AddressSpace::open(machine.root(), "memory", &regs).unwrap();
+    let heard: Arc<Mutex<Vec<(String, bool)>>> = Arc::default();
+    let _told = machine.subscribe({
+        let (heard, owner) = (Arc::clone(&heard), owner.downgrade());
+        move |event| {
+            if let MachineEvent::Panicked { message, .. } = event {
+                let inside = is_inside(owner.get().unwrap().object());
+                heard.lock().unwrap().push((message.clone(), inside));
+            }
+        }
+    });
+    let attrs = Attrs::default();
+    for _ in 0..3 {
+        assert!(space.load::<u32>(Gpa(4), attrs).is_err());
+        assert!(space.enter().load::<u32>(Gpa(4), attrs).is_err());
+        assert!(space.store(Gpa(4), 1_u32, attrs).is_err());
+        assert!(space.enter().store(Gpa(4), 1_u32, attrs).is_err());
+        // One call is not all of it.
+        assert!(space.read(Gpa(4), &mut [0; 16], attrs).ok().is_err());
+        assert!(!is_inside(owner.object()), "it has left");
+    }
+    let heard = heard.lock().unwrap();
+    assert!(heard.len() >= 15, "{heard:?}");
+    assert!(heard.iter().all(|(_, inside)| *inside), "{heard:?}");
+    for what in ["a read", "a write"] {
+        assert!(heard.iter().any(|(message, _)| message == what));
+    }
+}
+
+#[test]
+fn callbacks_are_dropped_once_nobody_can_call_them() {
+    let Board {
+        machine,
+        owner,
+        space,
+        own,
+        regs,
+    } = board(Endian::Little);
+    assert_eq!(space.load(Gpa(4), Attrs::default()), Ok(0x0102_0304_u32));
+    let callbacks = Arc::downgrade(&own);
+    drop(own);
+    let snapshot = space.snapshot(machine.root()).unwrap();
+    let gone = owner.unparent().unwrap();
+    gone.wait(LONG).unwrap();
+    assert!(callbacks.upgrade().is_some(), "a view still shows them");
+    drop((snapshot, owner, regs));
+    machine.quiesce(LONG).unwrap();
+    assert!(callbacks.upgrade().is_none());
+    assert!(space.load::<u32>(Gpa(4), Attrs::default()).is_err());
 }

@@ -18,7 +18,7 @@ use crate::access::{self, Access, MemTx, MemTxError};
 use crate::attrs::Attrs;
 use crate::dispatch;
 use crate::leaf::Place;
-use crate::reentrancy::Here;
+use crate::reentrancy::{self, Here};
 use qom::layer::{self, Pointer};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -183,10 +183,14 @@ unsafe fn load_of<T: RegionOps>(
         size,
         attrs,
     };
-    let called = read_on(ops, owner, access);
-    // Before anything else is called, so that the usual way saves no registers for that.
-    drop(inside);
-    read_answer(at, access, called)
+    match read_on(ops, owner, access) {
+        Ok(called) => {
+            // Before anything else is called, so that the usual way saves no registers for that.
+            drop(inside);
+            read_answer(at, access, called)
+        }
+        Err(panic) => (0, panicked_inside(at, panic, inside)),
+    }
 }
 
 /// [`store()`] for one type of callbacks.
@@ -212,9 +216,13 @@ unsafe fn store_of<T: RegionOps>(
         size,
         attrs,
     };
-    let called = write_on(ops, owner, access, value);
-    drop(inside);
-    write_answer(at, access, called)
+    match write_on(ops, owner, access, value) {
+        Ok(called) => {
+            drop(inside);
+            write_answer(at, access, called)
+        }
+        Err(panic) => panicked_inside(at, panic, inside),
+    }
 }
 
 /// [`read()`] for one type of callbacks.
@@ -225,7 +233,7 @@ unsafe fn read_of<T: RegionOps>(at: Place<'_>, access: Access) -> (u64, MemTx) {
     let bound = &at.calls().bound;
     // SAFETY: for the caller to see to.
     let (ops, owner) = unsafe { (bound.ops::<T>(), bound.part::<T>()) };
-    read_answer(at, access, read_on(ops, owner, access))
+    read_reported(at, access, read_on(ops, owner, access))
 }
 
 /// [`write()`] for one type of callbacks.
@@ -236,7 +244,7 @@ unsafe fn write_of<T: RegionOps>(at: Place<'_>, access: Access, value: u64) -> M
     let bound = &at.calls().bound;
     // SAFETY: for the caller to see to.
     let (ops, owner) = unsafe { (bound.ops::<T>(), bound.part::<T>()) };
-    write_answer(at, access, write_on(ops, owner, access, value))
+    write_reported(at, access, write_on(ops, owner, access, value))
 }
 
 /// [`read()`] where the owner's part is looked for.
@@ -248,7 +256,7 @@ unsafe fn seek_and_read<T: RegionOps>(at: Place<'_>, access: Access) -> (u64, Me
     // SAFETY: for the caller to see to.
     let ops = unsafe { bound.ops::<T>() };
     match bound.owner.instance::<T::Owner>() {
-        Some(owner) => read_answer(at, access, read_on(ops, owner, access)),
+        Some(owner) => read_reported(at, access, read_on(ops, owner, access)),
         None => (0, at.invalid(access, false)),
     }
 }
@@ -262,7 +270,7 @@ unsafe fn seek_and_write<T: RegionOps>(at: Place<'_>, access: Access, value: u64
     // SAFETY: for the caller to see to.
     let ops = unsafe { bound.ops::<T>() };
     match bound.owner.instance::<T::Owner>() {
-        Some(owner) => write_answer(at, access, write_on(ops, owner, access, value)),
+        Some(owner) => write_reported(at, access, write_on(ops, owner, access, value)),
         None => at.invalid(access, true),
     }
 }
@@ -276,8 +284,10 @@ unsafe fn release_of<T: RegionOps>(ops: *const ()) {
     drop(unsafe { Arc::from_raw(ops.cast::<T>()) });
 }
 
-/// What a callback came to: none where the veto hook refused; or it panicked.
-type Called<R> = Result<Option<Result<R, MemTxError>>, Box<dyn Any + Send>>;
+/// What a callback answered: none where the veto hook refused.
+type Answer<R> = Option<Result<R, MemTxError>>;
+/// The same, or it panicked.
+type Called<R> = Result<Answer<R>, Box<dyn Any + Send>>;
 
 #[inline]
 fn read_on<T: RegionOps>(ops: &T, owner: &T::Owner, access: Access) -> Called<u64> {
@@ -296,22 +306,47 @@ fn write_on<T: RegionOps>(ops: &T, owner: &T::Owner, access: Access, value: u64)
 }
 
 #[inline]
-fn read_answer(at: Place<'_>, access: Access, called: Called<u64>) -> (u64, MemTx) {
-    match called {
+fn read_answer(at: Place<'_>, access: Access, answer: Answer<u64>) -> (u64, MemTx) {
+    match answer {
         // What is above the size is cut off by whoever asked.
-        Ok(Some(Ok(value))) => (value, MemTx::OK),
-        Ok(Some(Err(error))) => (0, error.result()),
-        Ok(None) => (0, at.invalid(access, false)),
-        Err(panic) => (0, at.panicked(panic)),
+        Some(Ok(value)) => (value, MemTx::OK),
+        Some(Err(error)) => (0, error.result()),
+        None => (0, at.invalid(access, false)),
     }
 }
 
 #[inline]
-fn write_answer(at: Place<'_>, access: Access, called: Called<()>) -> MemTx {
+fn write_answer(at: Place<'_>, access: Access, answer: Answer<()>) -> MemTx {
+    match answer {
+        Some(Ok(())) => MemTx::OK,
+        Some(Err(error)) => error.result(),
+        None => at.invalid(access, true),
+    }
+}
+
+/// The same of a call by a thread whose stay in the device is its caller's, and does not end here.
+#[inline]
+fn read_reported(at: Place<'_>, access: Access, called: Called<u64>) -> (u64, MemTx) {
     match called {
-        Ok(Some(Ok(()))) => MemTx::OK,
-        Ok(Some(Err(error))) => error.result(),
-        Ok(None) => at.invalid(access, true),
+        Ok(answer) => read_answer(at, access, answer),
+        Err(panic) => (0, at.panicked(panic)),
+    }
+}
+
+/// As [`read_reported`].
+#[inline]
+fn write_reported(at: Place<'_>, access: Access, called: Called<()>) -> MemTx {
+    match called {
+        Ok(answer) => write_answer(at, access, answer),
         Err(panic) => at.panicked(panic),
     }
+}
+
+/// Whoever hears of the panic is still inside the device, as on the other ways. Apart, so that the usual way saves no registers for it.
+#[cold]
+#[inline(never)]
+fn panicked_inside(at: Place<'_>, panic: Box<dyn Any + Send>, inside: reentrancy::First) -> MemTx {
+    let answer = at.panicked(panic);
+    drop(inside);
+    answer
 }
