@@ -28,6 +28,8 @@ const MANY: u64 = 256;
 pub(crate) fn commit(state: &MemoryState, cell: &RefCell<Topo>) -> Option<Arc<SpaceInner>> {
     let (changed, notified, hearers) = {
         let mut topo = cell.borrow_mut();
+        // Also where nobody sees a change: what waits is forgotten by nobody else.
+        topo.topology.settle();
         let pending = topo.topology.pending();
         let notified = pending.notified();
         // Not even taken.
@@ -225,5 +227,43 @@ fn tell(
         } else if entry.wants_unchanged {
             entry.call(Call::Nop(cx, range, leaf));
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::state::MemoryState;
+    use crate::{AddressSpace, Offset, Priority, Region, RegionApi, Size, transaction};
+    use qom::Machine;
+
+    #[test]
+    fn what_waits_where_nobody_sees_it_goes_in_at_the_commit() {
+        let machine = Machine::new("unseen");
+        let system = Region::container("system", Size::new(0x1000))
+            .create(machine.root())
+            .unwrap();
+        let _space = AddressSpace::open(machine.root(), "memory", &system).unwrap();
+        // Disabled and in no view, so that the commit counts for nobody and has nothing to render.
+        let unseen = Region::container("unseen", Size::new(0x1000))
+            .create(machine.root())
+            .unwrap();
+        unseen.set_enabled(false).unwrap();
+        let state = MemoryState::of(&machine);
+        let is_settled = || state.lock.lock().borrow().topology.is_settled();
+        let commits = crate::counters(&machine).commits;
+        transaction(&machine, |_| {
+            for at in 0..20 {
+                let region = Region::container(&format!("r{at}"), Size::new(1))
+                    .create(machine.root())
+                    .unwrap();
+                unseen
+                    .add_subregion(Offset(at), &region, Priority(0))
+                    .unwrap();
+            }
+            assert!(!is_settled(), "many that came together wait");
+        })
+        .unwrap();
+        assert_eq!(crate::counters(&machine).commits, commits, "nobody saw it");
+        assert!(is_settled());
     }
 }

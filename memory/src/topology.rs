@@ -189,14 +189,25 @@ impl Topology {
 
     /// What changed since the last call, for the commit of a transaction.
     pub fn take_pending(&mut self) -> Pending {
-        if !self.unsettled.is_empty() {
-            self.settle();
-        }
+        self.settle();
         std::mem::take(&mut self.pending)
     }
 
     /// Puts what waits into the containers' indices.
-    fn settle(&mut self) {
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if !self.unsettled.is_empty() {
+            self.settle_containers();
+        }
+    }
+
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled.is_empty()
+    }
+
+    fn settle_containers(&mut self) {
         for container in std::mem::take(&mut self.unsettled) {
             // It may have been removed since.
             let slot = self.slots.get_mut(container.index as usize);
