@@ -274,13 +274,13 @@ impl Tree {
 
     /// Why an object does not get a parent.
     fn refusal(&self, parent: &Object, child: &Object, now: CountsNow) -> TreeError {
-        if now.is_parented() {
+        let current = self.parent_of(child.key);
+        // A withdrawal's last step takes the edge first, and then what the word says of it.
+        if now.is_parented() && (current.is_some() || !now.is_withdrawn()) {
             TreeError::HasParent {
                 child: self.describe(child),
                 parent: self.describe(parent),
-                current: self
-                    .parent_of(child.key)
-                    .map_or_else(String::new, |p| self.describe(p)),
+                current: current.map_or_else(String::new, |p| self.describe(p)),
             }
         } else {
             TreeError::ChildWithdrawn {

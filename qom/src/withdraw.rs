@@ -369,7 +369,7 @@ pub(crate) fn run_hook(place: Place, what: &str, object: &Object, f: impl FnOnce
 mod tests {
     use super::*;
     use crate::counts::Dropped;
-    use crate::{Container, Machine};
+    use crate::{Container, Machine, tree};
     use std::time::Duration;
 
     #[test]
@@ -385,6 +385,33 @@ mod tests {
             assert!(early.is_none_or(|told| Arc::into_inner(told).unwrap().into_inner()));
             machine.wait_finalized(&weak, Duration::ZERO).unwrap();
         }
+    }
+
+    #[test]
+    fn a_withdrawn_child_whose_parent_is_gone_is_not_said_to_have_one() {
+        let machine = Machine::new("between");
+        let root = machine.root().get().unwrap().object().pointer();
+        let child = machine.create::<Container>().unwrap();
+        let object = child.object().pointer();
+        let add = |name: &str| tree::add_child(&root, name.into(), &object);
+        add("child").unwrap();
+        let error = add("other").unwrap_err();
+        assert!(
+            matches!(&error, TreeError::HasParent { current, .. } if current == "/machine"),
+            "{error}"
+        );
+        // The first half of a withdrawal's last step; the second comes when somebody else has been here.
+        assert!(object.counts.mark_withdrawn());
+        object.machine_inner().hurry(1);
+        object.machine_inner().tree.lock().cut_parent(object.key);
+        let error = add("other").unwrap_err();
+        assert!(matches!(error, TreeError::ChildWithdrawn { .. }), "{error}");
+        assert!(!object.counts.clear_parented(), "the handle keeps it");
+        let weak = child.downgrade();
+        drop((child, object));
+        machine
+            .wait_finalized(&weak, Duration::from_secs(10))
+            .unwrap();
     }
 
     #[test]
