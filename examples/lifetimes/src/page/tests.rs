@@ -213,6 +213,8 @@ fn the_verdict_says_whatever_is_wrong() {
         let first = page[begin..].split("</p>").next().unwrap().to_owned();
         let failures = contents.failures();
         assert_eq!(first.contains("nothing leaks"), failures.is_empty());
+        let is_clean = first.contains("finds nothing either");
+        assert_eq!(is_clean, failures.is_empty() && !searches.is_empty());
         for failure in failures {
             assert!(first.contains(&escape(&failure)), "{failure}: {first}");
         }
