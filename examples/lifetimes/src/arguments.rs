@@ -13,7 +13,8 @@ usage: holdfast-lifetimes [OPTIONS]
 
   --steps N        how many steps the searches go (10; under Holdfast's rules until they have met every state)
   --wide           search the wide menu: more holders, roots and containers, four steps less far than is said by --steps
-  --states N       where a search stops that meets too many (8000000); it says how many steps it has covered
+  --states N       where a search stops that meets too many (8000000); it says how many steps it has covered. The
+                   table of those that were met takes 256 MiB for so many, and for each of the last step come some 300 bytes
   --policy NAME    search under one policy only, by the head of its column
   --without RULE   search under Holdfast's rules with one of them switched off, and nothing else, 6 steps (with --wide 9) far; fails if that is found
   --table          search nothing
@@ -141,4 +142,17 @@ pub(crate) fn parse() -> Result<Option<Arguments>, String> {
 
 fn small(number: u32) -> Result<u8, String> {
     u8::try_from(number).map_err(|_| format!("{number} steps are too many"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HELP, STATES};
+
+    #[test]
+    fn the_help_says_what_a_search_of_so_many_states_takes() {
+        // Fingerprints of 16 bytes in a table that is at most half full.
+        let table = (2 * STATES).next_power_of_two() * 16;
+        assert!(HELP.contains(&format!("{} MiB", table >> 20)));
+        assert!(HELP.contains(&format!("({STATES})")));
+    }
 }
