@@ -227,6 +227,12 @@ pub struct WeakRef<T: ObjectImpl = RootObject> {
 }
 uncounted!(WeakRef, "WeakRef");
 
+impl<T: ObjectImpl> WeakRef<T> {
+    pub(crate) fn weak(&self) -> &Weak<Object> {
+        &self.object
+    }
+}
+
 /// An object's handle to its own child (or to itself): not counted, checked at use.
 ///
 /// The parent keeps the child through the tree, so nothing more is needed; and what a field keeps could only get in the

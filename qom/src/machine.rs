@@ -8,8 +8,8 @@ mod wait;
 pub use builder::MachineBuilder;
 pub use close::Machine;
 pub use event::{MachineEvent, Subscription};
-use wait::Hurry;
 pub use wait::Pending;
+use wait::{Finalized, Hurry, last_of};
 pub(crate) use wait::{Help, deadline};
 
 use crate::class::{Class, class_named};
@@ -62,7 +62,7 @@ pub(crate) struct MachineInner {
     recording: AtomicBool,
     root: OnceLock<TreeKey>,
     live: AtomicU64,
-    finalized: Mutex<u64>,
+    finalized: Mutex<Finalized>,
     finalized_one: Condvar,
     subscribers: ArcSwap<Vec<(u64, Subscriber)>>,
     next_subscriber: AtomicU64,
@@ -103,7 +103,7 @@ impl MachineInner {
         // ORDERING: SeqCst, against `begin_close`: counted first, then looked.
         self.live.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
-            self.one_less();
+            self.one_less(None);
             return Err(CreateError::MachineClosed {
                 machine: self.name.clone(),
                 type_name: class.name(),
@@ -115,10 +115,14 @@ impl MachineInner {
         Ok(object)
     }
 
-    /// An object is gone; the last one of a machine that was dropped ends it.
-    fn one_less(&self) {
+    /// An object is gone, and those are told who wait for its end; the last one of a machine that was dropped ends it.
+    fn one_less(&self, told: Option<Arc<AtomicBool>>) {
         // ORDERING: SeqCst, against `Machine::drop`: counted first, then looked.
         let was_last = self.live.fetch_sub(1, Ordering::SeqCst) == 1;
+        if let Some(told) = told {
+            // ORDERING: Release: whoever sees it sees what the finalizers did.
+            told.store(true, Ordering::Release);
+        }
         // Under the lock, so that nobody who has just looked sleeps through it.
         drop(self.finalized.lock());
         self.finalized_one.notify_all();
@@ -158,27 +162,25 @@ impl MachineInner {
             // Dropped outside the lock, and where it is: it is not small.
             let _node = self.tree.lock().remove(object.key);
         }
-        let name = object.last_name();
-        let ended = object.end();
+        let (name, weak) = (object.last_name(), object.weak());
         // Where somebody has a pointer to the object, the last of those sees to its instance.
-        // The fence in `Arc::into_inner` is one that a race detector does not follow: in the build made for it every pointer is a late one.
-        if cfg!(holdfast_plain_atomics) {
-            drop(object);
-        } else if let Some(instance) = take_from_the_last(object) {
+        let mut last = {
+            let mut finalized = self.finalized.lock();
+            finalized.begin(&object);
+            last_of(object)
+        };
+        if let Some(instance) = last.as_mut().and_then(Object::take_instance) {
             self.drop_instance(instance, &name);
         }
+        drop(last);
         self.emit(|| MachineEvent::Finalized {
             id: name.id,
             path: name.to_string(),
             type_name: name.type_name,
         });
-        *self.finalized.lock() += 1;
-        if let Some(ended) = ended {
-            // ORDERING: Release: whoever sees it sees what the finalizers did.
-            ended.store(true, Ordering::Release);
-        }
+        let told = self.finalized.lock().end(&weak);
         self.relax(1);
-        self.one_less();
+        self.one_less(told);
     }
 
     /// Drops an instance's own fields.
@@ -193,13 +195,6 @@ impl MachineInner {
             });
         }
     }
-}
-
-/// The instance of an object to which this is the last pointer.
-fn take_from_the_last(object: Arc<Object>) -> Option<Box<dyn Instance>> {
-    // Not moved from here to there: it is not small.
-    let mut object = Arc::into_inner(object);
-    object.as_mut()?.take_instance()
 }
 
 /// A way to reach a machine that does not own it.
@@ -326,7 +321,7 @@ impl MachineHandle {
     pub fn counters(&self) -> Counters {
         Counters {
             live_objects: self.0.live_objects(),
-            finalized: *self.0.finalized.lock(),
+            finalized: self.0.finalized.lock().count,
             executor_wakeups: self.0.executor.wakeups(),
             grace: self.0.domain.counters(),
         }

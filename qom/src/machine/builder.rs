@@ -103,7 +103,7 @@ impl MachineBuilder {
             recording: AtomicBool::new(self.recording),
             root: OnceLock::new(),
             live: AtomicU64::new(0),
-            finalized: Mutex::new(0),
+            finalized: Mutex::default(),
             finalized_one: Condvar::new(),
             subscribers: ArcSwap::from_pointee(Vec::new()),
             next_subscriber: AtomicU64::new(0),

@@ -4,10 +4,12 @@ use super::{MachineHandle, MachineInner};
 use crate::context::{self, Place};
 use crate::error::WaitError;
 use crate::handle::WeakRef;
-use crate::object::ObjectImpl;
+use crate::object::{Object, ObjectImpl};
 use crate::tracker::Token;
 use qom_grace::GraceError;
-use std::sync::atomic::Ordering;
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// What a waiting thread does itself.
@@ -39,6 +41,47 @@ impl Drop for Hurry<'_> {
     fn drop(&mut self) {
         self.0.relax(1);
     }
+}
+
+/// What has been finalized, and what is just going.
+#[derive(Default)]
+pub(super) struct Finalized {
+    pub(super) count: u64,
+    /// Objects whose finalizers have run and whose end has not been told: each with what tells whoever waits, if anybody does.
+    ending: SmallVec<[Ending; 2]>,
+}
+
+type Ending = (Weak<Object>, Option<Arc<AtomicBool>>);
+
+impl Finalized {
+    /// The object's finalizers have run.
+    pub(super) fn begin(&mut self, object: &Object) {
+        self.ending.push((object.weak(), object.end()));
+    }
+
+    /// All that belongs to its end has been done. Gives what is to be told to those who wait.
+    pub(super) fn end(&mut self, object: &Weak<Object>) -> Option<Arc<AtomicBool>> {
+        self.count += 1;
+        let at = self.ending.iter().position(|(it, _)| it.ptr_eq(object))?;
+        self.ending.swap_remove(at).1
+    }
+
+    /// What tells of the end of an object that is just going; none where it is not.
+    fn awaited(&mut self, object: &Weak<Object>) -> Option<Arc<AtomicBool>> {
+        let mut ending = self.ending.iter_mut();
+        let (_, told) = ending.find(|(it, _)| it.ptr_eq(object))?;
+        Some(told.get_or_insert_default().clone())
+    }
+}
+
+/// The object itself, where this is the last pointer to it.
+pub(super) fn last_of(object: Arc<Object>) -> Option<Object> {
+    // The fence in `Arc::into_inner` is one that a race detector does not follow: in the build made for it every pointer is a late one.
+    if cfg!(holdfast_plain_atomics) {
+        drop(object);
+        return None;
+    }
+    Arc::into_inner(object)
 }
 
 /// How long a waiting thread sleeps at most: work that only it can do may come up meanwhile.
@@ -153,7 +196,26 @@ impl MachineHandle {
         Err(timed_out(self.0.busy_with()))
     }
 
-    /// Waits until an object's finalizers have run; at the time-out the error says who keeps it.
+    /// What tells of an object's end, and its name; none where that has come.
+    fn end_of<T: ObjectImpl>(&self, object: &WeakRef<T>) -> Option<(Arc<AtomicBool>, String)> {
+        let mut finalized = self.0.finalized.lock();
+        let Some(pointer) = object.pointer_opt() else {
+            let told = finalized.awaited(object.weak())?;
+            return Some((told, format!("a `{}`", T::NAME)));
+        };
+        let told = pointer.ended();
+        let told = told.or_else(|| finalized.awaited(object.weak()));
+        let told = told.map(|told| (told, pointer.describe()));
+        // Under the lock, or a finalizer could find this pointer, and leave the instance's fields to it.
+        let last = last_of(pointer);
+        drop(finalized);
+        // Others may have left them to it all the same.
+        drop(last);
+        told
+    }
+
+    /// Waits until an object has been finalized: its finalizers have run, its fields are dropped (unless somebody else has a pointer to the object at that
+    /// moment, who sees to that later), and the event has been told. At the time-out the error says who keeps it.
     ///
     /// # Errors
     /// As [`quiesce`](Self::quiesce).
@@ -162,14 +224,10 @@ impl MachineHandle {
         object: &WeakRef<T>,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        // The pointer goes before the wait: it would keep the instance's fields.
-        let Some((ended, name)) = object.pointer_opt().map(|o| (o.ended(), o.describe())) else {
+        let Some((ended, name)) = self.end_of(object) else {
             return Ok(());
         };
-        let Some(ended) = ended else {
-            return Ok(());
-        };
-        // ORDERING: Acquire pairs with the Release in `finalize`.
+        // ORDERING: Acquire pairs with the Release in `one_less`.
         let done = || ended.load(Ordering::Acquire);
         let what = || format!("the finalization of {name}");
         if done() {

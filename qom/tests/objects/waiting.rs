@@ -2,9 +2,9 @@
 
 use crate::probe::{Hooks, LONG, Log, Probe, SHORT, plant, probe, probe_with};
 use qom::layer::{self, Hold, Holder, Place, Reason};
-use qom::{Machine, ObjectOps, WaitError};
-use std::sync::Arc;
+use qom::{Machine, MachineEvent, ObjectOps, WaitError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 fn place_of(result: Result<(), WaitError>) -> Place {
@@ -200,6 +200,56 @@ fn wait_finalized_waits_for_the_end_of_the_finalizer() {
     machine.wait_finalized(&weak, LONG).unwrap();
     assert_eq!(log.count("slept"), 1);
     machine.wait_finalized(&weak, LONG).unwrap();
+}
+
+/// Whoever asks before the end and whoever asks while it is being told, hear of it when the fields are gone, the event is told and all is counted.
+#[test]
+fn wait_finalized_waits_until_the_fields_are_gone_and_all_is_told() {
+    let machine = Machine::new("slow fields");
+    let log = Log::default();
+    let (began, begun) = mpsc::channel();
+    let seen = log.clone();
+    let _told = machine.subscribe(move |event| {
+        if let MachineEvent::Finalized { .. } = event {
+            std::thread::sleep(SHORT);
+            seen.say("told");
+        }
+    });
+    let seen = log.clone();
+    let hooks = Hooks {
+        dropped: Some(Box::new(move |_| {
+            began.send(()).unwrap();
+            std::thread::sleep(SHORT);
+            seen.say("dropped");
+        })),
+        ..Hooks::default()
+    };
+    let a = probe_with(&machine, &log, "a", hooks);
+    let weak = a.downgrade();
+    let before = machine.counters().finalized;
+    let wait = || {
+        machine.wait_finalized(&weak, LONG).unwrap();
+        let counters = machine.counters();
+        let said = ["dropped", "told"].map(|what| log.count(what));
+        (said, counters.finalized - before, counters.live_objects)
+    };
+    let others = machine.counters().live_objects - 1;
+    std::thread::scope(|scope| {
+        let early = scope.spawn(wait);
+        drop(a);
+        begun.recv_timeout(LONG).unwrap();
+        let late = scope.spawn(wait);
+        let later = scope.spawn(|| {
+            while log.count("dropped") == 0 {
+                std::thread::yield_now();
+            }
+            wait()
+        });
+        for waited in [early, late, later] {
+            assert_eq!(waited.join().unwrap(), ([1, 1], 1, others));
+        }
+    });
+    machine.wait_finalized(&weak, Duration::ZERO).unwrap();
 }
 
 #[test]
