@@ -18,6 +18,7 @@
 //! 6. Neighbouring ranges of one region, contiguous in offset too, with equal flags and not unmergeable,
 //!    are one range.
 
+mod added;
 mod full;
 mod range;
 mod render;
@@ -25,6 +26,7 @@ mod update;
 mod view;
 mod views;
 
+pub use added::{Added, AddedIter};
 pub use full::render_full;
 pub use range::FlatRange;
 pub use update::{Difference, Ranges};

@@ -311,12 +311,8 @@ impl Machine {
                 "removed from space {}",
                 space
             );
-            prop_assert_eq!(
-                &difference.added[..],
-                &missing(&new, old)[..],
-                "added to space {}",
-                space
-            );
+            let added: Vec<_> = difference.added.iter().copied().collect();
+            prop_assert_eq!(added, missing(&new, old), "added to space {}", space);
 
             self.check_view(space, &new)?;
         }

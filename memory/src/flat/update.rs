@@ -8,7 +8,7 @@
 
 use super::render::Renderer;
 use super::view::{Made, RangeValue, Values};
-use super::{FlatRange, FlatView};
+use super::{Added, FlatRange, FlatView};
 use crate::addr::Span;
 use crate::span_map::{Entries, SpanMap};
 use crate::topology::{Damage, RegionKey, Topology};
@@ -21,7 +21,7 @@ pub struct Difference<V> {
     /// Ranges of the old view that the new one has not, ascending.
     pub removed: Ranges<V>,
     /// Ranges of the new view that the old one had not, ascending.
-    pub added: Ranges<V>,
+    pub added: Added<V>,
 }
 
 /// The values of ranges, which know them; a single one, as most often, needs no block of memory.
@@ -31,7 +31,7 @@ impl<V> Default for Difference<V> {
     fn default() -> Self {
         Self {
             removed: Ranges::new(),
-            added: Ranges::new(),
+            added: Added::default(),
         }
     }
 }
@@ -46,7 +46,7 @@ impl<V> Difference<V> {
 impl<V: RangeValue> Difference<V> {
     /// Drops it, some at a time, of which the counts are read together first: each may be a miss of the caches.
     pub(crate) fn drop_together(self) {
-        for mut list in [self.removed, self.added] {
+        for mut list in [self.removed, self.added.into_ranges()] {
             while !list.is_empty() {
                 let from = list.len().saturating_sub(AHEAD);
                 black_box(
@@ -88,7 +88,7 @@ impl<V: RangeValue> FlatView<V> {
         values: &mut impl Values<V>,
     ) -> (Self, Difference<V>) {
         let mut view = self.clone();
-        let mut difference = Difference::default();
+        let (mut removed, mut added) = (Ranges::new(), Ranges::new());
         let mut new = renderer.lend();
         let mut old: SmallVec<[_; 4]> = SmallVec::new();
         self.for_each_group(damage, |group| {
@@ -100,30 +100,40 @@ impl<V: RangeValue> FlatView<V> {
                 }
             }
             if view.is_empty() {
-                view.map = first_ranges(&new, &mut difference, values);
+                view.map = first_ranges(&new, values);
+                if !self.is_empty() {
+                    added.extend(view.map.iter().map(|(_, value)| value.clone()));
+                }
                 return;
             }
             old.clear();
             for (_, value) in self.map.range(group.hull()) {
                 old.push(value);
             }
-            if let Some((span, entries)) = compare(&old, &new, &mut difference, values) {
+            let changed = compare(&old, &new, &mut removed, &mut added, values);
+            if let Some((span, entries)) = changed {
                 view.map = view.map.spliced(span, entries, &V::count);
             }
         });
         renderer.give_back(new);
-        (view, difference)
+        // Where nothing was shown before, everything is new.
+        let added = if self.is_empty() {
+            Added::whole(view.clone())
+        } else {
+            Added::ranges(added)
+        };
+        (view, Difference { removed, added })
     }
 
     /// The difference between this view and a later one that differs from it in `damage` only.
     pub fn difference(&self, new: &Self, damage: &mut Damage) -> Difference<V> {
-        let mut difference = Difference::default();
         if self.is_same(new) {
-            return difference;
+            return Difference::default();
         }
+        let (mut removed, mut added) = (Ranges::new(), Ranges::new());
         let (mut old_seen, mut new_seen) = (None, None);
         if new.is_empty() {
-            difference.removed.reserve(self.len());
+            removed.reserve(self.len());
         }
         for &span in damage.spans() {
             // A range that touches the damage may have merged into it, or parted from it.
@@ -133,10 +143,13 @@ impl<V: RangeValue> FlatView<V> {
             ) else {
                 continue;
             };
-            missing(self, new, near, &mut old_seen, &mut difference.removed);
-            missing(new, self, near, &mut new_seen, &mut difference.added);
+            missing(self, new, near, &mut old_seen, &mut removed);
+            missing(new, self, near, &mut new_seen, &mut added);
         }
-        difference
+        Difference {
+            removed,
+            added: Added::ranges(added),
+        }
     }
 
     /// Calls `render` with each group of windows that is to be rendered together, as what lies between
@@ -311,29 +324,20 @@ const AHEAD: usize = 16;
 /// A part of a map, and what is to be there instead.
 type Splice<V> = (Span, Entries<V>);
 
-/// The map of these ranges, of a view that showed nothing; they are added to `difference`. The values go to the nodes as they are made.
-fn first_ranges<V: RangeValue>(
-    new: &[FlatRange],
-    difference: &mut Difference<V>,
-    values: &mut impl Values<V>,
-) -> SpanMap<V> {
+/// The map of these ranges, of a view that showed nothing. The values go to the nodes as they are made.
+fn first_ranges<V: RangeValue>(new: &[FlatRange], values: &mut impl Values<V>) -> SpanMap<V> {
     if new.len() >= MANY {
         let made = made_by_region(new, values).into_iter();
-        let added = &mut difference.added;
-        added.reserve_exact(new.len());
-        let entries = new.iter().zip(made).map(|(range, values)| {
-            let (value, again) = values.expect("each has been made");
-            added.push(again);
+        let entries = new.iter().zip(made).map(|(range, value)| {
+            let value = value.expect("each has been made");
             (range.span, value)
         });
         return SpanMap::from_ascending(entries);
     }
-    difference.added.reserve(new.len());
     let entries = new.iter().enumerate().map(|(at, range)| {
         fetch_ahead(&new[at..], at, values);
         let value = values.make(range);
         debug_assert_eq!(value.range(), range, "a value is of its range");
-        difference.added.push(value.clone());
         (range.span, value)
     });
     SpanMap::from_ascending(entries)
@@ -342,12 +346,9 @@ fn first_ranges<V: RangeValue>(
 /// The values of so many ranges are made in the order of the regions, not of the addresses.
 const MANY: usize = 1024;
 
-/// The values of these ranges, twice each. Where there are thousands, what a value is made of is in no cache; it is had more quickly in
+/// The values of these ranges. Where there are thousands, what a value is made of is in no cache; it is had more quickly in
 /// the order in which the regions were made, as then it lies together.
-fn made_by_region<V: RangeValue>(
-    new: &[FlatRange],
-    values: &mut impl Values<V>,
-) -> Vec<Option<(V, V)>> {
+fn made_by_region<V: RangeValue>(new: &[FlatRange], values: &mut impl Values<V>) -> Vec<Option<V>> {
     // As one number each, which is sorted in less time than a pair.
     let mut order: Vec<u64> = Vec::with_capacity(new.len());
     order.extend(
@@ -358,7 +359,7 @@ fn made_by_region<V: RangeValue>(
     order.sort_unstable();
     // INVARIANT: it was an index of `new`.
     let at = |number: u64| usize::try_from(number & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-    let mut made: Vec<Option<(V, V)>> = Vec::new();
+    let mut made: Vec<Option<V>> = Vec::new();
     made.resize_with(new.len(), || None);
     for some in order.chunks(AHEAD) {
         let mut soon: SmallVec<[FlatRange; AHEAD]> = SmallVec::new();
@@ -369,7 +370,7 @@ fn made_by_region<V: RangeValue>(
         for (&number, range) in some.iter().zip(&soon) {
             let value = values.make(range);
             debug_assert_eq!(value.range(), range, "a value is of its range");
-            made[at(number)] = Some((value.clone(), value));
+            made[at(number)] = Some(value);
         }
     }
     made
@@ -384,12 +385,13 @@ fn fetch_ahead<V>(next: &[FlatRange], at: usize, values: &impl Values<V>) {
     }
 }
 
-/// Adds what went and came to `difference`, and gives the splice that makes the old ranges the new ones;
+/// Adds what went to `removed` and what came to `added`, and gives the splice that makes the old ranges the new ones;
 /// `None` where they are equal.
 fn compare<V: RangeValue>(
     old: &[&V],
     new: &[FlatRange],
-    difference: &mut Difference<V>,
+    removed: &mut Ranges<V>,
+    added: &mut Ranges<V>,
     values: &mut impl Values<V>,
 ) -> Option<Splice<V>> {
     let same = |(old, new): &(&&V, &FlatRange)| old.range() == *new;
@@ -409,28 +411,26 @@ fn compare<V: RangeValue>(
     let span = spans.reduce(Span::hull)?;
 
     let mut entries = Entries::with_capacity(new.len());
-    difference
-        .added
-        .reserve(new.len().saturating_sub(old.len()));
+    added.reserve(new.len().saturating_sub(old.len()));
     let mut olds = old.iter().copied().peekable();
     for (at, range) in new.iter().enumerate() {
         fetch_ahead(&new[at..], at, values);
         let first = range.span.first();
         while let Some(gone) = olds.next_if(|gone| gone.range().span.first() < first) {
-            difference.removed.push(gone.clone());
+            removed.push(gone.clone());
         }
         if let Some(stays) = olds.next_if(|stays| stays.range() == range) {
             entries.push((range.span, stays.clone()));
             continue;
         }
         if let Some(gone) = olds.next_if(|gone| gone.range().span.first() == first) {
-            difference.removed.push(gone.clone());
+            removed.push(gone.clone());
         }
         let value = values.make(range);
         debug_assert_eq!(value.range(), range, "a value is of its range");
-        difference.added.push(value.clone());
+        added.push(value.clone());
         entries.push((range.span, value));
     }
-    difference.removed.extend(olds.cloned());
+    removed.extend(olds.cloned());
     Some((span, entries))
 }

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 /// Spans and their values, ascending. Made by [`SpanMap::iter`](super::SpanMap::iter) and
 /// [`SpanMap::range`](super::SpanMap::range).
+#[derive(Clone)]
 pub struct Iter<'a, V> {
     cursor: Cursor<'a, V>,
     last: u64,
@@ -34,6 +35,7 @@ impl<'a, V> Iterator for Iter<'a, V> {
 }
 
 /// A place in a map: an entry, or the end.
+#[derive(Clone)]
 pub(super) struct Cursor<'a, V> {
     /// The nodes above the leaf and the index of the child taken in each, the root first. Four levels are some hundred thousand entries.
     path: SmallVec<[(&'a Node<V>, usize); 4]>,
