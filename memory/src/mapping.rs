@@ -3,27 +3,28 @@
 //! A mapping gives bytes only in a read section or through a pin. Closing it unlinks it now and lets the region and the bytes go after a
 //! grace period, so an idle mapping delays nobody's finalization for longer. A pin keeps region and bytes until the I/O is done.
 
+mod block;
 mod bounce;
 mod error;
 mod found;
-mod listed;
+mod lent;
 mod pin;
 
 pub use error::{Intent, MapError};
 pub use pin::Pin;
 
 pub(crate) use found::Request;
-pub(crate) use listed::Listed;
 
 use crate::access::MemTx;
 use crate::addr::Gpa;
 use crate::attrs::Attrs;
 use crate::host::VolatileBytes;
-use crate::kept::{Keeper, Lending, Lent};
 use crate::space::{AddressSpace, SpaceGuard};
+use block::{Block, Pair};
 use bounce::bounce;
-use qom::Handle;
-use qom::layer::{self, Entry, Holder, Pointer, Reason};
+use lent::{Keeper, Lent};
+use qom::layer::{self, End, Entry, HandleOn, Holder, Pointer, Reason, Target};
+use qom::{Object, TreeError};
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
@@ -35,9 +36,8 @@ pub(crate) const MAPPING: Reason = Reason("mapping");
 pub(crate) const PIN: Reason = Reason("pin (I/O in flight)");
 
 pub(crate) struct MappingInner {
+    /// Where it stands, and what it maps.
     lent: Lent,
-    /// Where it stands on its holder's list.
-    entry: Entry,
     /// What it maps, and who mapped it: looked up when it is ended under its user's hands, as the two may not be there later. At other times
     /// it is looked up where it is asked for, as most mappings come and go unasked.
     parties: OnceLock<Box<[String; 2]>>,
@@ -50,45 +50,35 @@ pub(crate) struct MappingInner {
 }
 
 impl MappingInner {
-    /// Ends the mapping once; true: this call did it.
-    fn end(&self, how: Lending) -> bool {
-        let _ = self.parties();
-        let ended = self.lent.end(how, self.space.machine());
-        if ended {
-            self.uncount();
-        }
-        ended
-    }
-
-    /// Ends it once, where nobody borrows its bytes: what keeps them goes with the last pointer to this.
-    fn end_unlent(&self) -> bool {
-        let ended = self.lent.end_with_self();
-        if ended {
-            self.uncount();
-        }
-        ended
-    }
-
     /// Called once, by whoever has ended it.
+    #[inline]
     fn uncount(&self) {
-        let counters = &self.space.state().counters;
-        counters.mappings.fetch_sub(1, Ordering::Relaxed);
         if self.bounced {
             let used = &self.space.inner.bounce_bytes;
             used.fetch_sub(self.lent.len(), Ordering::Relaxed);
         }
     }
 
-    /// Takes it off its holder's list.
-    fn leave_holder(&self) {
-        self.entry.forget(self.space.machine());
+    /// Closes it for whoever has it, while nobody borrows its bytes. None: somebody was faster, or it has been closed.
+    #[inline]
+    fn close_unread(&self) -> Option<Arc<dyn HandleOn>> {
+        let closed = self.lent.entry.close_unread(self.space.machine())?;
+        self.uncount();
+        Some(closed)
+    }
+
+    fn write_back(&self, unwritten: &[u8]) -> MemTx {
+        if unwritten.is_empty() {
+            return MemTx::OK;
+        }
+        self.space.write(self.addr, unwritten, Attrs::default())
     }
 
     /// What is mapped, and who mapped it. Takes the tree lock.
     fn parties(&self) -> [String; 2] {
         let parties = self.parties.get_or_init(|| {
-            let region = self.lent.object();
-            let holder = self.entry.holder(self.space.machine());
+            let region = self.region();
+            let holder = self.lent.entry.holder(self.space.machine());
             let name = |object: Option<Pointer>, other: &str| match object {
                 Some(object) => object.describe(),
                 None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
@@ -101,17 +91,12 @@ impl MappingInner {
         (**parties).clone()
     }
 
-    /// Who holds the region by it, and from where; none when it has ended.
-    pub(crate) fn edge(&self) -> Option<(Holder, &'static Location<'static>)> {
-        let holder = self.entry.holder(self.space.machine());
-        let holder = holder.map_or(Holder::Outside, |h| Holder::object(&h));
-        self.lent.has_keeper().then_some((holder, self.place))
-    }
-
-    /// The region is withdrawn.
-    pub(crate) fn withdraw(&self) {
-        if self.end(Lending::Withdrawn) {
-            self.leave_holder();
+    /// The region that the bytes belong to or are a copy of, as long as they are kept.
+    fn region(&self) -> Option<Pointer> {
+        let section = self.space.machine().domain().enter();
+        match self.lent.keeper(&section)? {
+            Keeper::Region(kept) => kept.object().pointer().ok(),
+            Keeper::Copy(_, region) => region.upgrade(),
         }
     }
 
@@ -120,26 +105,47 @@ impl MappingInner {
         format!("the mapping of {what} by {holder}").into()
     }
 
+    /// It has not been opened.
+    #[cold]
+    fn refused(&self, error: TreeError) -> Box<MapError> {
+        self.uncount();
+        Box::new(match error {
+            TreeError::ChildWithdrawn { .. } => self.ended(End::Withdrawn),
+            error => error.into(),
+        })
+    }
+
     /// What is said to whoever uses it after its end.
     #[cold]
-    fn ended(&self, how: Lending) -> MapError {
+    fn ended(&self, how: End) -> MapError {
         let [what, holder] = self.parties();
         match how {
-            Lending::Open | Lending::Unmapped => MapError::Unmapped { what, holder },
-            Lending::Withdrawn => MapError::Withdrawn { what, holder },
+            End::NotYet | End::Closed => MapError::Unmapped { what, holder },
+            End::Withdrawn => MapError::Withdrawn { what, holder },
         }
     }
 }
 
-impl Handle for MappingInner {
-    /// At withdrawal: an unwritten bounce buffer is discarded, as writing it back would run foreign callbacks.
-    fn close(&self) {
-        self.end(Lending::Withdrawn);
+impl HandleOn for Block {
+    fn entry(&self) -> &Entry {
+        &self.lent.entry
+    }
+
+    /// An unwritten bounce buffer is discarded, as writing it back would run foreign callbacks.
+    fn end(self: Arc<Self>) {
+        let _ = self.parties();
+        self.uncount();
+        let machine = self.space.machine().clone();
+        Lent::let_go(self, &machine);
     }
 
     fn describe(&self) -> String {
         let [what, _] = self.parties();
         format!("mapping of {what}")
+    }
+
+    fn edge(&self) -> (Reason, &'static Location<'static>) {
+        (MAPPING, self.place)
     }
 }
 
@@ -167,78 +173,103 @@ impl Handle for MappingInner {
 ///
 /// Source: QEMU's `address_space_map`, with the holder said.
 pub struct Mapping {
-    inner: Arc<MappingInner>,
+    /// Until it is dropped.
+    block: Option<Arc<Block>>,
 }
 
 impl Mapping {
-    pub(crate) fn open(request: &Request<'_>) -> Result<Self, MapError> {
-        request.check()?;
-        let Request {
-            space,
-            holder,
-            addr,
-            len,
-            intent,
-            ..
-        } = *request;
+    /// The usual case: RAM, all of it in one range.
+    #[inline]
+    pub(crate) fn at_once(request: &Request<'_>) -> Option<Self> {
+        let Request { space, holder, .. } = *request;
+        if !layer::belongs_to(holder, space.machine()) || request.len == 0 {
+            return None;
+        }
         let guard = space.enter();
+        let (span, leaf) = guard.view().near_at_once(request.addr)?;
+        let part = leaf.part()?;
+        if request.intent.writes() && !leaf.writes_directly() {
+            return None;
+        }
+        // Before the range this is past all that there is in it.
+        let offset = request.addr.0.wrapping_sub(span.first());
+        let kept = part.within(offset, request.len)?.keep_listed()?;
+        let region = leaf.region()?;
+        Self::list(request, Keeper::Region(kept), Some(region)).ok()
+    }
+
+    /// Any other case, and what stands in the way.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::map`](crate::AddressSpace::map).
+    #[cold]
+    pub(crate) fn or_error(request: &Request<'_>) -> Result<Self, MapError> {
+        request.check()?;
+        let (addr, guard) = (request.addr, request.space.enter());
         let found = guard.view().find(addr);
         let (span, leaf) = found.ok_or_else(|| request.not_ram())?;
         let region = leaf.region().ok_or_else(|| request.not_ram())?;
-        let bounced = leaf.bytes().is_none() && leaf.core().ops.is_some();
-        let keeper = if bounced {
+        if leaf.bytes().is_none() && leaf.core().ops.is_some() {
             let left = (span.last() - addr.0).saturating_add(1);
-            Keeper::Copy(bounce(request, &guard, len.min(left))?, layer::weak(region))
-        } else {
-            let part = request.find_ram(leaf, addr.0 - span.first())?;
-            let kept = part.keep_listed();
-            Keeper::Region(kept.ok_or_else(|| request.withdrawn(Some(part)))?)
-        };
-        let inner = Arc::new(MappingInner {
-            lent: Lent::new(keeper, !intent.writes(), space.machine()),
-            entry: Entry::of(holder),
+            let copy = bounce(request, &guard, request.len.min(left))?;
+            let keeper = Keeper::Copy(copy, layer::weak(region));
+            return Self::list(request, keeper, None).map_err(|refused| *refused);
+        }
+        let part = request.find_ram(leaf, addr.0 - span.first())?;
+        let kept = part.keep_listed();
+        let kept = kept.ok_or_else(|| request.withdrawn(Some(part)))?;
+        Self::list(request, Keeper::Region(kept), Some(region)).map_err(|refused| *refused)
+    }
+
+    /// Puts it on the list of its holder, and on that of the region that it is on.
+    #[inline]
+    fn list(
+        request: &Request<'_>,
+        keeper: Keeper,
+        on: Option<&Object>,
+    ) -> Result<Self, Box<MapError>> {
+        let spare = Pair::spare();
+        let Request { space, intent, .. } = *request;
+        let entry = Entry::of(request.holder, on);
+        let (block, listed) = spare.fill(MappingInner {
+            lent: Lent::new(entry, keeper, !intent.writes(), space.machine()),
             parties: OnceLock::new(),
             place: request.place,
             space: space.clone(),
-            addr,
+            addr: request.addr,
             intent,
-            bounced,
+            bounced: on.is_none(),
         });
-        let counters = &space.state().counters;
-        counters.mappings.fetch_add(1, Ordering::Relaxed);
-        let this = Self { inner };
-        layer::open_at(holder, &this.inner, |inner| &inner.entry)?;
-        if !bounced {
-            leaf.core().add_mapping(Arc::downgrade(&this.inner));
-            // The region's mark is set before its mappings are taken from the list: either the list had this one, or the mark is
-            // seen here.
-            if region.is_withdrawn() {
-                this.inner.withdraw();
-                return Err(this.inner.ended(Lending::Withdrawn));
-            }
+        match layer::open_on(request.holder, on, &*block, listed) {
+            Ok(()) => Ok(Self { block: Some(block) }),
+            Err(error) => Err(block.refused(error)),
         }
-        Ok(this)
+    }
+
+    #[inline]
+    fn inner(&self) -> &MappingInner {
+        self.block.as_ref().expect("it is taken out at the drop")
     }
 
     /// How many bytes were mapped: 1 or more, perhaps fewer than asked for.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> u64 {
-        self.inner.lent.len()
+        self.inner().lent.len()
     }
 
     /// Where.
     pub fn addr(&self) -> Gpa {
-        self.inner.addr
+        self.inner().addr
     }
 
     /// Whether the bytes are a copy that is written back when it is unmapped.
     pub fn is_bounced(&self) -> bool {
-        self.inner.bounced
+        self.inner().bounced
     }
 
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
-        self.inner.lent.state() == Lending::Open
+        self.inner().lent.entry.standing() == End::NotYet
     }
 
     /// The bytes, borrowed for as long as the guard lives.
@@ -250,8 +281,9 @@ impl Mapping {
     /// If the guard is of another machine.
     #[inline]
     pub fn bytes<'g>(&'g self, guard: &'g SpaceGuard<'_>) -> Result<VolatileBytes<'g>, MapError> {
-        let lent = self.inner.lent.bytes(guard.section());
-        lent.map_err(|how| self.inner.ended(how))
+        let inner = self.inner();
+        let lent = inner.lent.bytes(guard.section());
+        lent.map_err(|how| inner.ended(how))
     }
 
     /// Pins `len` of its bytes from `offset` on, for an I/O in flight.
@@ -260,54 +292,64 @@ impl Mapping {
     /// As [`bytes`](Self::bytes); `len` is zero, the bytes are not all inside, or they are a bounce buffer.
     #[track_caller]
     pub fn pin(&self, offset: u64, len: u64) -> Result<Pin, MapError> {
-        let inner = &self.inner;
+        let inner = self.inner();
         let at = Gpa(inner.addr.0.saturating_add(offset));
         if len == 0 {
             return Err(MapError::Empty { by: inner.by(), at });
         }
         let place = Location::caller();
-        // Looked up before the lock, and only where it is written down.
         let machine = inner.space.machine();
-        let holder = machine.is_recording().then(|| inner.entry.holder(machine));
-        let holder = holder.flatten();
-        let name = || holder.as_ref().map_or(Holder::Outside, |h| Pin::holder(h));
-        let found = inner.lent.with_keeper(|keeper| match keeper {
-            Keeper::Region(kept) => {
-                let part = kept.part().within(offset, len);
-                let part = part.ok_or(NoPin::TooShort)?;
-                let part = if inner.intent.writes() {
-                    part
-                } else {
-                    part.read_only()
-                };
-                Pin::of(part, name, place).ok_or(NoPin::TooMany)
-            }
-            Keeper::Copy(..) => Err(NoPin::Copy),
-        });
-        // Names are looked up outside the lock.
-        match found {
-            Ok(Ok(pin)) => Ok(pin),
-            Ok(Err(NoPin::TooShort)) => Err(MapError::TooShort {
-                by: inner.by(),
-                at,
-                wanted: len,
-            }),
-            Ok(Err(NoPin::Copy)) => {
-                let [what, holder] = inner.parties();
-                Err(MapError::Bounced { what, holder })
-            }
-            Ok(Err(NoPin::TooMany)) => Err(inner.ended(Lending::Withdrawn)),
-            Err(how) => Err(inner.ended(how)),
+        let section = machine.domain().enter();
+        match inner.lent.entry.standing() {
+            End::NotYet => {}
+            ended => return Err(inner.ended(ended)),
         }
+        let Some(Keeper::Region(kept)) = inner.lent.keeper(&section) else {
+            let [what, holder] = inner.parties();
+            return Err(if inner.bounced {
+                MapError::Bounced { what, holder }
+            } else {
+                MapError::Withdrawn { what, holder }
+            });
+        };
+        let part = kept.part().within(offset, len);
+        let part = part.ok_or_else(|| MapError::TooShort {
+            by: inner.by(),
+            at,
+            wanted: len,
+        })?;
+        let part = if inner.intent.writes() {
+            part
+        } else {
+            part.read_only()
+        };
+        // Looked up only where it is written down.
+        let holder = || {
+            let holder = inner.lent.entry.holder(machine);
+            holder.map_or(Holder::Outside, |h| Pin::holder(&h))
+        };
+        Pin::of(part, holder, place).ok_or_else(|| inner.ended(End::Withdrawn))
     }
 
     /// Unmaps. `written` bytes from the begin of a bounce buffer for writing go back to where they belong: to whatever is there now.
     ///
     /// # Errors
     /// Its region or its holder has been withdrawn, or it has been unmapped by [`unmap_shared`](Self::unmap_shared).
-    pub fn unmap(self, written: u64) -> Result<MemTx, MapError> {
-        // Nobody borrows its bytes, so nobody is waited for.
-        self.unmap_by(written, MappingInner::end_unlent)
+    pub fn unmap(mut self, written: u64) -> Result<MemTx, MapError> {
+        let unwritten = self.unwritten(written)?;
+        let inner = self.inner();
+        let Some(listed) = inner.close_unread() else {
+            // Nobody but a withdrawal can be faster than whoever has it.
+            return Err(inner.ended(match inner.lent.entry.standing() {
+                End::NotYet => End::Withdrawn,
+                ended => ended,
+            }));
+        };
+        let written = inner.write_back(&unwritten);
+        if let Some(block) = self.block.take() {
+            Block::part(block, listed);
+        }
+        Ok(written)
     }
 
     /// As [`unmap`](Self::unmap), of a mapping that other threads may be reading: they may read on in the read sections they are in.
@@ -315,32 +357,32 @@ impl Mapping {
     /// # Errors
     /// As [`unmap`](Self::unmap).
     pub fn unmap_shared(&self, written: u64) -> Result<MemTx, MapError> {
-        self.unmap_by(written, |inner| inner.end(Lending::Unmapped))
+        let unwritten = self.unwritten(written)?;
+        let inner = self.inner();
+        // While the two are there.
+        let _ = inner.parties();
+        let machine = inner.space.machine();
+        if inner.lent.entry.close(machine).is_none() {
+            // Somebody was faster; the entry says what came of it.
+            return Err(inner.ended(inner.lent.entry.standing()));
+        }
+        inner.uncount();
+        if let Some(block) = &self.block {
+            Lent::let_go(block.clone(), machine);
+        }
+        Ok(inner.write_back(&unwritten))
     }
 
-    fn unmap_by(
-        &self,
-        written: u64,
-        end: impl FnOnce(&MappingInner) -> bool,
-    ) -> Result<MemTx, MapError> {
-        let inner = &self.inner;
-        let unwritten = if inner.bounced && inner.intent.writes() {
-            let mut data = vec![0; usize::try_from(written.min(inner.lent.len())).unwrap_or(0)];
-            let read = self.bytes(&inner.space.enter())?.read(0, &mut data);
-            debug_assert!(read.is_ok(), "the length was cut to the buffer's");
-            data
-        } else {
-            Vec::new()
-        };
-        if !end(inner) {
-            // Somebody was faster; the mapping says what came of it.
-            return Err(inner.ended(inner.lent.state()));
+    /// What goes back to where it belongs.
+    fn unwritten(&self, written: u64) -> Result<Vec<u8>, MapError> {
+        let inner = self.inner();
+        if !(inner.bounced && inner.intent.writes()) {
+            return Ok(Vec::new());
         }
-        inner.leave_holder();
-        if unwritten.is_empty() {
-            return Ok(MemTx::OK);
-        }
-        Ok(inner.space.write(inner.addr, &unwritten, Attrs::default()))
+        let mut data = vec![0; usize::try_from(written.min(inner.lent.len())).unwrap_or(0)];
+        let read = self.bytes(&inner.space.enter())?.read(0, &mut data);
+        debug_assert!(read.is_ok(), "the length was cut to the buffer's");
+        Ok(data)
     }
 }
 
@@ -348,24 +390,21 @@ impl Drop for Mapping {
     /// Unmaps; what a bounce buffer holds is discarded.
     ///
     /// Whoever drops the mapping lends its bytes to nobody, so there is nobody to wait for: region and bytes are let go of with the last
-    /// pointer, which is this one or that of somebody who is just finding the mapping ended.
+    /// pointer, which is this one or that of somebody who is just looking at the mapping.
     fn drop(&mut self) {
-        if self.inner.end_unlent() {
-            self.inner.leave_holder();
+        let Some(block) = self.block.take() else {
+            return;
+        };
+        if let Some(listed) = block.close_unread() {
+            Block::part(block, listed);
         }
     }
 }
 
-/// Why there is no pin of a mapping.
-enum NoPin {
-    TooShort,
-    TooMany,
-    Copy,
-}
-
 impl std::fmt::Debug for Mapping {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [what, holder] = self.inner.parties();
-        write!(f, "Mapping({what} at {} by {holder})", self.inner.addr)
+        let inner = self.inner();
+        let [what, holder] = inner.parties();
+        write!(f, "Mapping({what} at {} by {holder})", inner.addr)
     }
 }

@@ -19,15 +19,13 @@ pub(crate) use ops::ErasedOps;
 use crate::access::AccessRules;
 use crate::addr::{Offset, Size};
 use crate::host::{Backing, HostMemory};
-use crate::mapping::{Listed, MAPPING, MappingInner};
 use crate::state::MemoryState;
 use crate::topology::RegionKey;
 use parking_lot::Mutex;
 use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason, Target};
 use qom::{ClassInit, Init, MachineHandle, Object, ObjectImpl, RootObject};
-use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 /// A withdrawn region holds its owner.
 pub(crate) const OWNER: Reason = Reason("withdrawn region → owner");
@@ -74,8 +72,6 @@ pub(crate) struct RegionCore {
     pub(crate) name: String,
     /// Given up in the finalizer.
     backing: Mutex<Option<Backing>>,
-    /// Reverse edges: closed when the region is withdrawn.
-    mappings: Mutex<Listed<MappingInner>>,
 }
 
 impl RegionCore {
@@ -91,14 +87,6 @@ impl RegionCore {
     /// How many bytes go when the region goes.
     pub(crate) fn bytes_alone(&self) -> u64 {
         self.backing.lock().as_ref().map_or(0, Backing::alone)
-    }
-
-    pub(crate) fn add_mapping(&self, mapping: Weak<MappingInner>) {
-        self.mappings.lock().add(mapping);
-    }
-
-    pub(crate) fn take_mappings(&self) -> Vec<Weak<MappingInner>> {
-        self.mappings.lock().take()
     }
 }
 
@@ -135,7 +123,6 @@ static LAYER: LayerHooks = LayerHooks {
     mark: Some(mark),
     retract: Some(retract),
     close: None,
-    edges: Some(edges),
 };
 
 /// Step 0: the region's pointer to its owner becomes strong.
@@ -146,18 +133,6 @@ fn mark(object: &Pointer) {
     {
         let hold = Hold::new(&region.core.owner, OWNER, Holder::object(object));
         *region.owner_hold.lock() = hold;
-    }
-}
-
-/// The mappings of a region.
-fn edges(object: &Object, list: &mut dyn FnMut(Reason, Holder, &'static Location<'static>)) {
-    if let Some(region) = object.instance::<Region>() {
-        let mappings = region.core.mappings.lock().copy();
-        for mapping in mappings.iter().filter_map(Weak::upgrade) {
-            if let Some((holder, place)) = mapping.edge() {
-                list(MAPPING, holder, place);
-            }
-        }
     }
 }
 
@@ -234,7 +209,6 @@ impl Region {
                 owner: parts.owner,
                 host: parts.backing.as_ref().map(Backing::host),
                 backing: Mutex::new(parts.backing),
-                mappings: Mutex::default(),
             }),
             state,
             key: AtomicU64::new(0),

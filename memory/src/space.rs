@@ -343,9 +343,29 @@ impl AddressSpace {
         len: u64,
         intent: Intent,
     ) -> Result<Mapping, MapError> {
-        let here = Location::caller();
-        holder
-            .with(|holder| Mapping::open(&Request::new(self, holder, (addr, len), intent, here)))?
+        let (here, range) = (Location::caller(), (addr, len));
+        if let Some(object) = holder.at_hand()
+            && let Some(mapping) =
+                Mapping::at_once(&Request::new(self, object, range, intent, here))
+        {
+            return Ok(mapping);
+        }
+        self.map_otherwise(holder, range, intent, here)
+    }
+
+    /// Apart, as a result with an error in it goes through memory.
+    #[inline(never)]
+    fn map_otherwise(
+        &self,
+        holder: &(impl Target + ?Sized),
+        range: (Gpa, u64),
+        intent: Intent,
+        here: &'static Location<'static>,
+    ) -> Result<Mapping, MapError> {
+        holder.with(|holder| {
+            let request = Request::new(self, holder, range, intent, here);
+            Mapping::at_once(&request).map_or_else(|| Mapping::or_error(&request), Ok)
+        })?
     }
 
     /// Pins exactly `len` bytes of RAM at `addr` for an I/O in flight of `holder`.

@@ -70,7 +70,6 @@ impl Entered {
 pub(crate) struct MemoryCounts {
     pub(crate) commits: AtomicU64,
     pub(crate) snapshots: AtomicU64,
-    pub(crate) mappings: AtomicU64,
 }
 
 /// What the memory side of a machine has done, and what is open.
@@ -130,6 +129,6 @@ pub fn counters(machine: &MachineHandle) -> MemoryCounters {
         commits: read(&state.counters.commits),
         live_pins,
         live_snapshots: read(&state.counters.snapshots),
-        open_mappings: read(&state.counters.mappings),
+        open_mappings: layer::handles_on(machine) as u64,
     }
 }

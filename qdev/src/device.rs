@@ -146,7 +146,6 @@ static LAYER: LayerHooks = LayerHooks {
     mark: None,
     retract: None,
     close: Some(crate::realize::withdrawn),
-    edges: None,
 };
 
 impl ObjectImpl for Device {

@@ -54,15 +54,15 @@ impl<T> ByAge<T> {
         Some(item)
     }
 
-    /// Takes out what is not older than `mark`; oldest first.
-    pub(crate) fn take_since(&mut self, mark: u64) -> Vec<T> {
-        let at = self.entries.partition_point(|(age, _)| *age < mark);
-        let entries = self.entries.split_off(at);
-        let of_these = entries.len();
-        let taken: Vec<T> = entries.into_iter().filter_map(|(_, item)| item).collect();
-        self.holes -= of_these - taken.len();
-        self.tidy();
-        taken
+    /// Takes the youngest one out whose age is at least `from` and below `below`. Gives its age, too: who takes one after the other is to name
+    /// the last one's age as `below`, so that no hole is passed twice.
+    pub(crate) fn pop_within(&mut self, from: u64, below: u64) -> Option<(u64, T)> {
+        let end = self.entries.partition_point(|(age, _)| *age < below);
+        let older = self.entries[..end].iter().rev();
+        let mut young_enough = older.take_while(|(age, _)| *age >= from);
+        let (age, _) = young_enough.find(|(_, item)| item.is_some())?;
+        let age = *age;
+        Some((age, self.remove(age)?))
     }
 
     /// Oldest first.
@@ -183,17 +183,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_younger_than_a_mark_leaves_with_its_holes() {
+    fn the_youngest_between_two_marks_is_taken_past_holes() {
         let mut list = list(0..10);
         for gone in [0, 3, 4, 7] {
             assert_eq!(list.remove(gone), Some(gone));
         }
-        assert_eq!(list.take_since(5), [5, 6, 8, 9]);
+        assert_eq!(list.pop_within(3, 8), Some((6, 6)));
         check(&list);
-        assert_eq!(all(&list), [1, 2]);
-        assert_eq!(list.take_since(5), [0; 0]);
-        assert_eq!(list.take_since(0), [1, 2]);
-        assert_eq!((list.entries.len(), list.holes), (0, 0));
+        assert_eq!(list.pop_within(3, 6), Some((5, 5)));
+        check(&list);
+        assert_eq!(list.pop_within(3, 5), None, "older ones are not taken");
+        assert_eq!(list.pop_within(9, u64::MAX), Some((9, 9)));
+        assert_eq!(list.pop_within(9, u64::MAX), None);
+        check(&list);
+        assert_eq!(all(&list), [1, 2, 8]);
+        assert_eq!(list.pop_within(0, 1), None);
+        assert_eq!(ByAge::<u64>::default().pop_within(0, u64::MAX), None);
     }
 
     #[test]
@@ -214,9 +219,15 @@ mod tests {
                 }
                 4 => assert_eq!(list.pop(), plain.pop()),
                 5 if next(50) == 0 => {
-                    let mark = next(number + 1);
-                    let at = plain.partition_point(|n| *n < mark);
-                    assert_eq!(list.take_since(mark), plain.split_off(at));
+                    let (from, mut below) = (next(number + 1), next(number + 1));
+                    let end = plain.partition_point(|n| *n < below);
+                    let begin = plain.partition_point(|n| *n < from).min(end);
+                    for expected in plain.drain(begin..end).rev() {
+                        let (age, item) = list.pop_within(from, below).expect("it is there");
+                        assert_eq!((age, item), (expected, expected));
+                        below = age;
+                    }
+                    assert_eq!(list.pop_within(from, below), None);
                 }
                 _ => {
                     let near = plain

@@ -15,6 +15,7 @@ use crate::object::Object;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A storage count with a name. For the layers above; device code has handles, mappings and links.
 ///
@@ -22,7 +23,8 @@ use std::sync::Arc;
 /// anywhere. Any thread.
 pub struct Hold {
     object: NonNull<Object>,
-    edge: Option<EdgeId>,
+    /// An [`EdgeId`]; zero: it has no name.
+    edge: AtomicU32,
 }
 
 // SAFETY: a hold is what a `&Object` is, and an `Object` may be shared between threads.
@@ -38,7 +40,7 @@ impl Hold {
     pub fn new(object: &Object, reason: Reason, holder: Holder) -> Option<Self> {
         let place = Some(Location::caller());
         object.counts.hold().then(|| Self {
-            edge: Some(object.edges.add(reason, holder, place)),
+            edge: AtomicU32::new(object.edges.add(reason, holder, place).number()),
             object: NonNull::from(object),
         })
     }
@@ -71,7 +73,7 @@ impl Hold {
         }
         let hold = Self {
             object: self.object,
-            edge: None,
+            edge: AtomicU32::new(0),
         };
         if object.machine_inner().is_recording() {
             return Some(hold.recorded(reason, holder, place));
@@ -81,7 +83,7 @@ impl Hold {
 
     #[cold]
     fn recorded(
-        mut self,
+        self,
         reason: Reason,
         holder: impl FnOnce() -> Holder,
         place: &'static Location<'static>,
@@ -90,21 +92,29 @@ impl Hold {
         self
     }
 
-    /// One hold more on the same object, which the layer of its class names itself ([`LayerHooks::edges`](crate::layer::LayerHooks::edges)).
+    /// One hold more on the same object, which has a name by the handle that it is for ([`open_on`](crate::layer::open_on)).
     ///
     /// None where there are too many.
     #[inline]
     pub fn listed(&self) -> Option<Self> {
         self.object().counts.hold_beside().then_some(Self {
             object: self.object,
-            edge: None,
+            edge: AtomicU32::new(0),
         })
     }
 
     /// Enters the hold into the ledger, if it is not there.
-    pub fn name(&mut self, reason: Reason, holder: Holder, place: &'static Location<'static>) {
-        if self.edge.is_none() {
-            self.edge = Some(self.object().edges.add(reason, holder, Some(place)));
+    pub fn name(&self, reason: Reason, holder: Holder, place: &'static Location<'static>) {
+        // ORDERING: Relaxed, here and in the drop, which nothing else may be at the same time as: a number that says nothing of anything else.
+        if self.edge.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let id = self.object().edges.add(reason, holder, Some(place));
+        let named =
+            self.edge
+                .compare_exchange(0, id.number(), Ordering::Relaxed, Ordering::Relaxed);
+        if named.is_err() {
+            self.object().edges.remove(id);
         }
     }
 
@@ -119,8 +129,9 @@ impl Hold {
 impl Drop for Hold {
     #[inline]
     fn drop(&mut self) {
+        let edge = EdgeId::numbered(*self.edge.get_mut());
         let object = self.object();
-        if let Some(edge) = self.edge {
+        if let Some(edge) = edge {
             object.edges.remove(edge);
         }
         if object.counts.release() {

@@ -9,7 +9,7 @@ pub use crate::context::{
 pub use crate::hold::Hold;
 pub use crate::instance::part;
 pub use crate::ledger::{Holder, Reason};
-pub use crate::opened::Entry;
+pub use crate::opened::{End, Entry, HandleOn};
 pub use crate::panics::message_of;
 
 use crate::class::Class;
@@ -20,7 +20,6 @@ use crate::machine::MachineHandle;
 use crate::object::{Object, ObjectImpl};
 use crate::opened::{Handle, HandleId};
 use crate::tree::NewName;
-use std::panic::Location;
 use std::sync::Arc;
 
 /// A pointer that keeps an object's block of memory, and not the object.
@@ -41,13 +40,7 @@ pub struct LayerHooks {
     pub retract: Option<fn(&MachineHandle, &[Pointer])>,
     /// Step 2, for each object, outside every lock.
     pub close: Option<fn(&Pointer)>,
-    /// Says who holds an object by a hold that stands in a list of the layer's own ([`Hold::listed`]). Asked when the ledger is, outside
-    /// every lock of this crate.
-    pub edges: Option<ListEdges>,
 }
-
-/// Calls what it is given with each edge that a layer lists for an object.
-pub type ListEdges = fn(&Object, &mut dyn FnMut(Reason, Holder, &'static Location<'static>));
 
 /// Whatever names an object: handles of all kinds, objects, and instances themselves.
 pub trait Target {
@@ -205,20 +198,25 @@ pub fn add_indexed_child(
 
 /// Takes a handle out of its holder's list, because it has been closed.
 pub fn forget_opened(holder: &Pointer, id: HandleId) {
-    drop(crate::tree::forget(holder, id));
+    let forgotten = holder
+        .machine_inner()
+        .tree
+        .lock()
+        .forget_opened(holder.key, id);
+    // Outside the lock.
+    drop(forgotten);
 }
 
 /// Marks the present end of the list of what is opened in `holder`'s name.
 pub fn opened_mark(holder: &Pointer) -> HandleId {
-    crate::tree::next_handle(holder)
+    HandleId(holder.machine_inner().tree.lock().next_handle())
 }
 
-/// Closes what was opened in `holder`'s name since `mark`, newest first; a close that panics is reported and the rest goes on.
+/// Closes what was opened in `holder`'s name since `mark`, newest first; a close that panics is reported and the rest goes on. What is opened
+/// meanwhile stays.
 pub fn close_opened_since(holder: &Pointer, mark: HandleId) {
-    let mut opened = crate::tree::take_opened_since(holder, mark);
-    while let Some(handle) = opened.pop() {
-        crate::withdraw::close_one(holder, handle);
-    }
+    let now = opened_mark(holder);
+    crate::withdraw::close_opened(holder, mark.0, now.0);
 }
 
 /// Opens a handle in the holder's name (see [`ObjectOps::open`](crate::ObjectOps::open)).
@@ -229,18 +227,29 @@ pub fn open(holder: &Pointer, handle: Arc<dyn Handle>) -> Result<HandleId, crate
     crate::tree::open(holder, handle)
 }
 
-/// Opens a handle in the holder's name, as [`open`], and notes in its entry where it stands.
+/// Opens a handle in the holder's name on another object of its machine, or on none: both as its entry says. `listed` is the lists' pointer to it.
 ///
 /// # Errors
-/// As [`open`].
-pub fn open_at<H: Handle + 'static>(
+/// As [`open`]; [`ChildWithdrawn`](crate::TreeError::ChildWithdrawn) where what it is on is withdrawn.
+#[inline]
+pub fn open_on<H: HandleOn>(
     holder: &Object,
-    handle: &Arc<H>,
-    entry: impl FnOnce(&H) -> &Entry,
+    on: Option<&Object>,
+    handle: &H,
+    listed: Arc<dyn HandleOn>,
 ) -> Result<(), crate::TreeError> {
-    let id = crate::tree::open(holder, handle.clone())?;
-    entry(handle).set(id);
-    Ok(())
+    crate::tree::open_on(holder, on, handle.entry(), listed)
+}
+
+/// Takes the youngest handle off the lists that is open on a withdrawn object, for its layer to end it.
+pub fn take_opened_on(object: &Object) -> Option<Arc<dyn HandleOn>> {
+    let mut tree = object.machine_inner().tree.lock();
+    tree.pop_opened_on(object.key)
+}
+
+/// How many handles are open in a machine that were opened by [`open_on`].
+pub fn handles_on(machine: &MachineHandle) -> usize {
+    machine.0.tree.lock().handles_on()
 }
 
 /// Takes an object's parent away without withdrawing it, as a roll-back of an implicit parent.

@@ -12,6 +12,7 @@ pub use graph::{Graph, GraphEdge, GraphNode, NodeKind};
 
 use crate::context;
 use crate::object::{Object, ObjectId};
+use crate::opened::HandleOn;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
@@ -74,18 +75,23 @@ pub(crate) struct Edge {
 }
 
 impl Object {
-    /// The edges with a name: its own list, and what layers list.
+    /// The edges with a name: its own list, and what is opened on it. Takes the tree lock.
     pub(crate) fn named_edges(&self) -> Vec<Edge> {
         let mut edges = self.edges.all();
-        for list in self.class().layers.iter().filter_map(|layer| layer.edges) {
-            list(self, &mut |reason, holder, place| {
-                edges.push(Edge {
-                    reason,
-                    holder,
-                    place: Some(place),
-                });
-            });
-        }
+        let opened: Vec<(Holder, Arc<dyn HandleOn>)> = {
+            let tree = self.machine_inner().tree.lock();
+            let opened = tree.opened_on(self.key);
+            let named = opened.map(|(holder, handle)| (Holder::object(holder), handle.clone()));
+            named.collect()
+        };
+        edges.extend(opened.into_iter().map(|(holder, handle)| {
+            let (reason, place) = handle.edge();
+            Edge {
+                reason,
+                holder,
+                place: Some(place),
+            }
+        }));
         edges
     }
 }
@@ -103,6 +109,17 @@ impl EdgeId {
 
     fn index(self) -> usize {
         self.0.get() as usize - 1
+    }
+
+    /// It as a number that is not zero.
+    pub(crate) fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The one of a number.
+    #[inline]
+    pub(crate) fn numbered(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
     }
 }
 

@@ -229,6 +229,7 @@ impl Object {
     }
 
     /// Whether init and post-init are done.
+    #[inline]
     pub fn is_complete(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `set_complete`.
         self.complete.load(Ordering::Acquire)

@@ -6,7 +6,7 @@ use crate::hold::Hold;
 use crate::layer::Target;
 use crate::ledger::{Holder, Reason};
 use crate::object::{Object, ObjectImpl, RootObject};
-use crate::opened::{Handle, HandleId};
+use crate::opened::{Handle, HandleId, Opened};
 use crate::ticket::Ticket;
 use crate::withdraw;
 use std::sync::Arc;
@@ -131,14 +131,14 @@ pub trait ObjectOps: Target {
         let Ok(holder) = self.pointer() else {
             return Vec::new();
         };
-        let opened: Vec<Arc<dyn Handle>> = holder
+        let opened: Vec<Opened> = holder
             .machine_inner()
             .tree
             .lock()
             .opened(holder.key)
             .cloned()
             .collect();
-        opened.iter().map(|h| h.describe()).collect()
+        opened.iter().map(Opened::describe).collect()
     }
 
     /// The canonical path.

@@ -1,17 +1,20 @@
-//! The object tree of a machine: parents, children, names, and what each object has opened and linked.
+//! The object tree of a machine: parents, children, names, what each object has opened and linked, and what is opened on it.
 //!
 //! One arena under one lock, the machine's innermost: nothing is called under it and nothing is dropped under it that could
 //! run somebody's code. Whoever adds a child, a handle or a link tests the withdrawn mark under it, and step 0 of a
 //! withdrawal sets the mark under it, so nothing slips in behind.
 
 mod children;
+mod opened;
+
+pub(crate) use opened::{open, open_on};
 
 use crate::by_age::ByAge;
 use crate::counts::CountsNow;
 use crate::error::{Gone, TreeError};
 use crate::hold::Hold;
 use crate::object::Object;
-use crate::opened::{Handle, HandleId};
+use crate::opened::Opened;
 use children::Children;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -31,7 +34,12 @@ pub(crate) struct Node {
     /// None: it has no parent and is no root.
     name: Option<Arc<str>>,
     children: Children,
-    opened: ByAge<Arc<dyn Handle>>,
+    /// By the handles' numbers.
+    opened: ByAge<Opened>,
+    /// What others have opened on this object, by the handles' numbers: in whose name.
+    ///
+    /// INVARIANT: each of them is on the list of its holder too.
+    on_it: ByAge<TreeKey>,
     links: Vec<(Arc<str>, Hold)>,
 }
 
@@ -43,6 +51,8 @@ pub(crate) struct Tree {
     next_stamp: u64,
     next_age: u64,
     next_handle: u64,
+    /// How many handles are open that were opened by [`open_on`].
+    handles_on: usize,
     /// Where names and paths are written before it is known how long they are.
     text: String,
 }
@@ -67,6 +77,7 @@ impl Tree {
             name: None,
             children: Children::default(),
             opened: ByAge::default(),
+            on_it: ByAge::default(),
             links: Vec::new(),
         });
     }
@@ -78,11 +89,13 @@ impl Tree {
         self.nodes[key.at].take()
     }
 
+    #[inline]
     pub(crate) fn node(&self, key: TreeKey) -> Option<&Node> {
         let node = self.nodes.get(key.at)?.as_ref()?;
         (node.stamp == key.stamp).then_some(node)
     }
 
+    #[inline]
     fn node_mut(&mut self, key: TreeKey) -> Option<&mut Node> {
         node_at(&mut self.nodes, key)
     }
@@ -222,12 +235,6 @@ impl Tree {
         self.cut_parent(root.key);
     }
 
-    pub(crate) fn take_opened(&mut self, key: TreeKey) -> ByAge<Arc<dyn Handle>> {
-        self.node_mut(key)
-            .map(|n| std::mem::take(&mut n.opened))
-            .unwrap_or_default()
-    }
-
     pub(crate) fn take_links(&mut self, key: TreeKey) -> Vec<(Arc<str>, Hold)> {
         self.node_mut(key)
             .map(|n| std::mem::take(&mut n.links))
@@ -238,20 +245,6 @@ impl Tree {
         self.node(key)
             .into_iter()
             .flat_map(|n| n.links.iter().map(|(name, hold)| (name, hold)))
-    }
-
-    /// What is open in an object's name, oldest first.
-    pub(crate) fn opened(&self, key: TreeKey) -> impl Iterator<Item = &Arc<dyn Handle>> {
-        self.node(key).into_iter().flat_map(|n| n.opened.iter())
-    }
-
-    /// Takes one handle off a holder's list, to be dropped outside the lock.
-    pub(crate) fn forget_opened(
-        &mut self,
-        holder: TreeKey,
-        id: HandleId,
-    ) -> Option<Arc<dyn Handle>> {
-        self.node_mut(holder)?.opened.remove(id.0)
     }
 
     /// The object at a place.
@@ -296,6 +289,7 @@ impl Tree {
     }
 }
 
+#[inline]
 fn node_at(nodes: &mut [Option<Node>], key: TreeKey) -> Option<&mut Node> {
     let node = nodes.get_mut(key.at)?.as_mut()?;
     (node.stamp == key.stamp).then_some(node)
@@ -396,55 +390,6 @@ pub(crate) fn add_child(
     }
     tree.place(parent.key, child.key, &new);
     Ok(new)
-}
-
-/// Opens `handle` in the name of `holder`.
-pub(crate) fn open(holder: &Object, handle: Arc<dyn Handle>) -> Result<HandleId, TreeError> {
-    {
-        let mut tree = holder.machine_inner().tree.lock();
-        let id = HandleId(tree.next_handle);
-        if holder.is_complete()
-            && !holder.is_withdrawn()
-            && let Some(node) = tree.node_mut(holder.key)
-        {
-            node.opened.push(id.0, handle);
-            tree.next_handle += 1;
-            return Ok(id);
-        }
-    }
-    // Outside the lock: the handle describes itself, and may well ask the tree.
-    let (holder_path, handle) = (holder.describe(), handle.describe());
-    Err(if holder.is_complete() {
-        TreeError::ParentWithdrawn {
-            parent: holder_path,
-            child: format!("`{handle}`"),
-        }
-    } else {
-        TreeError::DuringInit {
-            holder: holder_path,
-            what: handle,
-        }
-    })
-}
-
-/// Forgets a handle that has been or is being closed; gives it to be dropped outside the lock.
-pub(crate) fn forget(holder: &Arc<Object>, id: HandleId) -> Option<Arc<dyn Handle>> {
-    let mut tree = holder.machine_inner().tree.lock();
-    tree.forget_opened(holder.key, id)
-}
-
-/// Handles opened since `mark`, oldest first, taken out of the holder's list.
-pub(crate) fn take_opened_since(holder: &Arc<Object>, mark: HandleId) -> Vec<Arc<dyn Handle>> {
-    let mut tree = holder.machine_inner().tree.lock();
-    let Some(node) = tree.node_mut(holder.key) else {
-        return Vec::new();
-    };
-    node.opened.take_since(mark.0)
-}
-
-/// The id that the next opened handle will have.
-pub(crate) fn next_handle(holder: &Arc<Object>) -> HandleId {
-    HandleId(holder.machine_inner().tree.lock().next_handle)
 }
 
 /// Sets or (with `None`) clears a strong link; gives the old one to be dropped outside the lock.

@@ -18,7 +18,7 @@ use crate::error::TreeError;
 use crate::layer::LayerHooks;
 use crate::machine::{Help, MachineEvent, MachineHandle, MachineInner};
 use crate::object::{Object, ObjectId};
-use crate::opened::Handle;
+use crate::opened::Opened;
 use crate::panics;
 use crate::ticket::Ticket;
 use crate::tracker::Token;
@@ -320,7 +320,7 @@ fn close_object(object: &Arc<Object>) {
     }
     // Without it, a seeded defect: `cargo xtask defects`.
     if !cfg!(holdfast_without = "close_in_name") {
-        close_opened(object);
+        close_opened(object, 0, u64::MAX);
     }
     if let Some(instance) = object.any_instance() {
         for level in object.class().levels.iter().rev() {
@@ -336,20 +336,34 @@ fn close_object(object: &Arc<Object>) {
     }
 }
 
-/// Closes what is open in an object's name, newest first.
-fn close_opened(object: &Arc<Object>) {
-    let mut opened = object.machine_inner().tree.lock().take_opened(object.key);
-    while let Some(handle) = opened.pop() {
-        close_one(object, handle);
+/// Closes what is open in an object's name and has a number in between, newest first.
+pub(crate) fn close_opened(object: &Arc<Object>, from: u64, mut below: u64) {
+    loop {
+        // Not for longer than this: what is closed asks for the tree.
+        let next = object
+            .machine_inner()
+            .tree
+            .lock()
+            .pop_opened(object.key, from, below);
+        let Some((number, opened)) = next else { break };
+        below = number;
+        close_one(object, opened);
     }
 }
 
 /// Closes one handle and lets go of it; a panic is reported.
-pub(crate) fn close_one(holder: &Object, handle: Arc<dyn Handle>) {
-    run_hook(Place::Hook, "closing a handle", holder, || handle.close());
-    run_hook(Place::Hook, "dropping a closed handle", holder, || {
-        drop(handle);
-    });
+fn close_one(holder: &Object, opened: Opened) {
+    match opened {
+        Opened::Alone(handle) => {
+            run_hook(Place::Hook, "closing a handle", holder, || handle.close());
+            run_hook(Place::Hook, "dropping a closed handle", holder, || {
+                drop(handle);
+            });
+        }
+        Opened::On(handle) => {
+            run_hook(Place::Hook, "closing a handle", holder, || handle.end());
+        }
+    }
 }
 
 /// Runs user code at `place`; false: it panicked, which is reported.

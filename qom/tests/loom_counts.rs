@@ -290,19 +290,46 @@ fn an_upgrade_that_tests_for_a_parent_and_then_sets_is_noticed() {
     assert_eq!(found, none());
 }
 
-/// The list of a region's mappings, or any that a withdrawal closes: whoever enters something in it looks at the mark afterwards, and whoever
-/// takes it has set the mark before.
+/// The list of what is open on an object, or in its name: whoever enters something in it looks at the mark under its lock, and whoever takes it has
+/// set the mark before.
 struct Listing {
     region: Object,
-    list: Mutex<Vec<Arc<AtomicUsize>>>,
+    list: Mutex<Vec<Arc<Listed>>>,
+}
+
+/// What is entered: how it has ended, which is zero while it is open, and by how many.
+#[derive(Default)]
+struct Listed {
+    end: AtomicUsize,
+    ended_by: AtomicUsize,
+}
+
+const CLOSED: usize = 1;
+const WITHDRAWN: usize = 2;
+
+impl Listed {
+    fn end(&self, how: usize) {
+        self.end.store(how, Ordering::Relaxed);
+        self.ended_by.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Listing {
-    /// Enters an entry, which is zero while it is open.
-    fn enter(&self) -> Arc<AtomicUsize> {
-        let entry = Arc::new(AtomicUsize::new(0));
-        self.list.lock().unwrap().push(entry.clone());
-        entry
+    fn new(faults: &Faults) -> Arc<Self> {
+        Arc::new(Self {
+            region: Object::new(faults),
+            list: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Enters something; none: it is refused.
+    fn enter(&self) -> Option<Arc<Listed>> {
+        let mut list = self.list.lock().unwrap();
+        (!self.is_marked()).then(|| {
+            let entry = Arc::new(Listed::default());
+            list.push(entry.clone());
+            entry
+        })
     }
 
     fn is_marked(&self) -> bool {
@@ -315,75 +342,128 @@ impl Listing {
             .unless(self.region.counts.mark_withdrawn(), "marked before");
     }
 
-    fn close_all(&self) {
-        let taken = std::mem::take(&mut *self.list.lock().unwrap());
-        for entry in taken {
-            close(&entry);
+    /// One after the other, as others come in between.
+    fn end_all(&self) {
+        while let Some(entry) = self.pop() {
+            // What the layer does with it.
+            drop(entry);
         }
     }
-}
 
-fn close(entry: &AtomicUsize) {
-    entry.store(1, Ordering::Relaxed);
+    fn pop(&self) -> Option<Arc<Listed>> {
+        let mut list = self.list.lock().unwrap();
+        let entry = list.pop()?;
+        entry.end(WITHDRAWN);
+        Some(entry)
+    }
+
+    /// Whoever has it closes it, unless it has been taken.
+    fn close(&self, entry: &Arc<Listed>) -> bool {
+        let mut list = self.list.lock().unwrap();
+        let Some(at) = list.iter().position(|e| Arc::ptr_eq(e, entry)) else {
+            return false;
+        };
+        list.remove(at).end(CLOSED);
+        true
+    }
 }
 
 /// Something is entered in a list while a withdrawal takes it: none where it was refused.
 fn entry_against_withdrawal(
-    enter: fn(&Listing) -> Option<Arc<AtomicUsize>>,
+    enter: fn(&Listing) -> Option<Arc<Listed>>,
     withdraw: fn(&Listing),
 ) -> BTreeSet<&'static str> {
     explore(move |faults| {
-        let listing = Arc::new(Listing {
-            region: Object::new(faults),
-            list: Mutex::new(Vec::new()),
-        });
+        let listing = Listing::new(faults);
         let entering = listing.clone();
         let other = thread::spawn(move || enter(&entering));
         withdraw(&listing);
         if let Some(entry) = other.join().unwrap() {
-            let closed = entry.load(Ordering::Relaxed) == 1;
-            faults.unless(closed, "open after the withdrawal");
+            let ended = entry.end.load(Ordering::Relaxed) == WITHDRAWN;
+            faults.unless(ended, "open after the withdrawal");
         }
     })
 }
 
-fn enter_and_look(listing: &Listing) -> Option<Arc<AtomicUsize>> {
-    let entry = listing.enter();
-    (!listing.is_marked()).then_some(entry)
-}
-
 fn mark_and_take(listing: &Listing) {
     listing.mark();
-    listing.close_all();
+    listing.end_all();
 }
 
 #[test]
-fn what_is_listed_is_closed_or_refused() {
-    let found = entry_against_withdrawal(enter_and_look, mark_and_take);
+fn what_is_listed_is_ended_or_refused() {
+    let found = entry_against_withdrawal(Listing::enter, mark_and_take);
     assert_eq!(found, none());
 }
 
 #[test]
 #[should_panic(expected = "open after the withdrawal")]
 fn entering_without_a_look_at_the_mark_is_noticed() {
-    let found = entry_against_withdrawal(|listing| Some(listing.enter()), mark_and_take);
+    let enter = |listing: &Listing| {
+        let entry = Arc::new(Listed::default());
+        listing.list.lock().unwrap().push(entry.clone());
+        Some(entry)
+    };
+    let found = entry_against_withdrawal(enter, mark_and_take);
     assert_eq!(found, none());
 }
 
 #[test]
 #[should_panic(expected = "open after the withdrawal")]
-fn looking_before_entering_is_noticed() {
-    let look_and_enter = |listing: &Listing| (!listing.is_marked()).then(|| listing.enter());
-    let found = entry_against_withdrawal(look_and_enter, mark_and_take);
+fn looking_before_the_lock_is_noticed() {
+    let enter = |listing: &Listing| {
+        let is_marked = listing.is_marked();
+        let entry = Arc::new(Listed::default());
+        listing.list.lock().unwrap().push(entry.clone());
+        (!is_marked).then_some(entry)
+    };
+    let found = entry_against_withdrawal(enter, mark_and_take);
     assert_eq!(found, none());
 }
 
 #[test]
 #[should_panic(expected = "open after the withdrawal")]
 fn taking_before_the_mark_is_noticed() {
-    let found = entry_against_withdrawal(enter_and_look, |listing| {
-        listing.close_all();
+    let found = entry_against_withdrawal(Listing::enter, |listing| {
+        listing.end_all();
         listing.mark();
+    });
+    assert_eq!(found, none());
+}
+
+/// Whoever has something that is listed closes it, while the object that it is on and the one in whose name it is are withdrawn.
+fn close_against_withdrawals(close: fn(&Listing, &Arc<Listed>) -> bool) -> BTreeSet<&'static str> {
+    explore(move |faults| {
+        let listing = Listing::new(faults);
+        let entry = listing.enter().expect("it is not marked");
+        let (of_region, of_holder) = (listing.clone(), listing.clone());
+        let region = thread::spawn(move || of_region.end_all());
+        let holder = thread::spawn(move || of_holder.end_all());
+        let closed = close(&listing, &entry);
+        region.join().unwrap();
+        holder.join().unwrap();
+        let (end, by) = (&entry.end, &entry.ended_by);
+        faults.unless(by.load(Ordering::Relaxed) == 1, "not ended once");
+        let said = if closed { CLOSED } else { WITHDRAWN };
+        faults.unless(end.load(Ordering::Relaxed) == said, "not as it was said");
+    })
+}
+
+#[test]
+fn of_a_closer_and_two_withdrawals_one_ends_it() {
+    assert_eq!(close_against_withdrawals(Listing::close), none());
+}
+
+#[test]
+#[should_panic(expected = "not ended once")]
+fn a_closer_that_looks_and_then_ends_is_noticed() {
+    let found = close_against_withdrawals(|listing, entry| {
+        let is_open = entry.end.load(Ordering::Relaxed) == 0;
+        if is_open {
+            entry.end(CLOSED);
+            listing.close(entry);
+        }
+        is_open
     });
     assert_eq!(found, none());
 }

@@ -112,7 +112,6 @@ static OWNED: layer::LayerHooks = layer::LayerHooks {
     }),
     retract: None,
     close: None,
-    edges: None,
 };
 
 impl ObjectImpl for Thing {

@@ -28,7 +28,6 @@ static LAYER: LayerHooks = LayerHooks {
     mark: None,
     retract: Some(retract),
     close: None,
-    edges: None,
 };
 
 /// How many cuts have begun, and how many are done.

@@ -5,22 +5,22 @@ use crate::region::Region;
 use crate::state::{MemoryState, Topo};
 use crate::topology::RegionKey;
 use qom::MachineHandle;
-use qom::layer::{Hold, Pointer};
+use qom::layer::{self, Hold, Pointer};
 use smallvec::SmallVec;
 
 /// Step 1 of a withdrawal. Cannot be refused.
 pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
-    let mut regions: SmallVec<[&Region; 8]> = SmallVec::new();
+    let mut regions: SmallVec<[(&Pointer, &Region); 8]> = SmallVec::new();
     let mut keys: SmallVec<[RegionKey; 8]> = SmallVec::new();
     for object in batch {
         if let Some(region) = object.instance::<Region>()
             && let Some(key) = region.key()
         {
-            regions.push(region);
+            regions.push((object, region));
             keys.push(key);
         }
     }
-    let Some(first) = regions.first() else {
+    let Some((_, first)) = regions.first() else {
         return;
     };
     // Kept beyond the lock: the last pointer to a mapping lets go of its address space, too.
@@ -40,17 +40,17 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
     let mapped = regions
         .iter()
         .filter(|_| !cfg!(holdfast_without = "retract_mappings"));
-    for region in mapped {
-        for mapping in region.core().take_mappings() {
-            if let Some(mapping) = mapping.upgrade() {
-                mapping.withdraw();
-                ended.push(mapping);
-            }
+    for (object, _) in mapped {
+        while let Some(handle) = layer::take_opened_on(object) {
+            handle.clone().end();
+            ended.push(handle);
         }
     }
     drop(session);
     // Readers of any earlier view that showed one of them hold up its memory, whether or not a view shows it at this moment.
-    let bytes = regions.iter().map(|region| region.core().bytes_alone());
+    let bytes = regions
+        .iter()
+        .map(|(_, region)| region.core().bytes_alone());
     let bytes = bytes.fold(0, u64::saturating_add);
     if bytes > 0 {
         let what = "memory of withdrawn regions";

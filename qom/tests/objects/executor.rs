@@ -101,7 +101,6 @@ static WAKING: layer::LayerHooks = layer::LayerHooks {
         }
     }),
     close: None,
-    edges: None,
 };
 
 #[test]

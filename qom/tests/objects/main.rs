@@ -5,6 +5,7 @@ mod creation;
 mod driven;
 mod executor;
 mod ledger;
+mod opened_on;
 mod panics;
 mod probe;
 mod properties;

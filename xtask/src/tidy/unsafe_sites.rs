@@ -15,6 +15,8 @@ const SITES: &[&str] = &[
     "memory/src/host/mapping.rs",
     "memory/src/kept.rs",
     "memory/src/leaf.rs",
+    "memory/src/mapping/block.rs",
+    "memory/src/mapping/lent.rs",
     "memory/src/reentrancy.rs",
     "memory/src/region/bound.rs",
     "memory/src/span_map/counted.rs",
