@@ -3,18 +3,20 @@
     unsafe_code,
     reason = "contents that are changed where nobody else has a pointer, of which a plain counted pointer cannot be told without writing to its count"
 )]
-// Soundness. The contents are written by `Pair::fill` and `Pair::part` only, which have both pointers of a pair by value. A pair is made of two pointers to one
-// block, and found by `Pair::of` to be all that there are: two strong ones and no weak one. Pointers come from other pointers only, and nobody
-// else has one, so there is none to be made while the pair exists. (There never is a weak one: nobody in this crate makes one, and `Pair::of` looks.)
-// What others did with theirs is before: they gave them up with `Release`, and `Pair::of` has an `Acquire` fence after its look at the count.
+// Soundness. The contents are written by `Pair::fill` and `Pair::empty` only. A `Pair` stands for two pointers to one block, of which it keeps one and
+// the other's count, and is found by `Pair::of` to be all that there are: two strong ones and no weak one. Pointers come from other pointers only,
+// and nobody else has one, so there is none to be made while the pair exists. (There never is a weak one: nobody in this crate makes one,
+// and `Pair::of` looks.) What others did with theirs is before: they gave them up with `Release`, and `Pair::of` has an `Acquire` fence after its look
+// at the count (`tests/loom_block.rs`).
 //
-// The contents are there while a block is not in a pair: `fill` puts them in before it gives the two pointers away, `part` takes them out of a pair
-// that `of` has just made. So `deref` always finds them: it is called by whoever has a pointer, and those in a pair are not shown to anybody.
+// The contents are there while a block is not in a pair: `fill` puts them in before it gives the two pointers away, and `Block::part` takes them out of
+// a pair that `of` has just made. So `deref` always finds them: it is called by whoever has a pointer, and those in a pair are not shown to anybody.
 
 use super::MappingInner;
 use super::lent::{Lends, Lent};
 use qom::layer::HandleOn;
 use std::cell::{RefCell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -41,17 +43,17 @@ impl Deref for Block {
     }
 }
 
-/// All pointers that there are to one block, which is empty: what a mapping is made from.
-pub(super) struct Pair(Arc<Block>, Arc<dyn HandleOn>);
+/// All pointers that there are to one block, which is empty: what a mapping is made from. It is one of the two, and has the count of the other.
+pub(super) struct Pair(Arc<Block>);
 
 impl Block {
-    /// Lets go of a mapping that has been closed, by those who have it and the list; what is in it goes now, unless somebody else looks at it, with whom it goes then.
+    /// Lets go of a mapping that has been closed, for whoever had it and the list; what is in it goes now, or with the last who is looking at it.
     #[inline]
     pub(super) fn part(mine: Arc<Self>, listed: Arc<dyn HandleOn>) {
         let Some(pair) = Pair::of(mine, listed) else {
             return;
         };
-        let pair = pair.emptied();
+        pair.empty();
         // Where the thread keeps enough, or is at its end, it goes here.
         let _ = PAIRS.try_with(|pairs| {
             let mut pairs = pairs.borrow_mut();
@@ -77,7 +79,8 @@ impl Pair {
     #[cold]
     fn new() -> Self {
         let block = Arc::new(Block(UnsafeCell::new(None)));
-        Self(block.clone(), block)
+        std::mem::forget(block.clone());
+        Self(block)
     }
 
     #[inline]
@@ -91,23 +94,43 @@ impl Pair {
         }
         // ORDERING: Acquire: see the head of the file.
         fence(Ordering::Acquire);
-        Some(Self(mine, listed))
+        std::mem::forget(listed);
+        Some(Self(mine))
     }
 
     /// Drops what is in the block.
     #[inline]
-    fn emptied(self) -> Self {
+    fn empty(&self) {
         // SAFETY: see the head of the file: nobody else has a pointer. What is dropped does not find its way back to this block.
         unsafe { *self.0.0.get() = None };
-        self
+    }
+
+    /// The other pointer.
+    ///
+    /// # Safety
+    /// Once for each pair, which is no pair afterwards.
+    #[inline]
+    unsafe fn other(&self) -> Arc<Block> {
+        // SAFETY: its count was forgotten when the pair was made.
+        unsafe { Arc::from_raw(Arc::as_ptr(&self.0)) }
     }
 
     /// A mapping: for whoever opens it, and for the list of its holder.
     #[inline]
     pub(super) fn fill(self, inner: MappingInner) -> (Arc<Block>, Arc<dyn HandleOn>) {
-        // SAFETY: as above. It is empty, so nothing is to be dropped.
+        // SAFETY: as in `empty`. It is empty, so nothing is to be dropped.
         unsafe { self.0.0.get().write(Some(inner)) };
-        (self.0, self.1)
+        let this = ManuallyDrop::new(self);
+        // SAFETY: it is not dropped, and not used any more.
+        let (one, other) = unsafe { (std::ptr::read(&raw const this.0), this.other()) };
+        (one, other)
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // SAFETY: it is the last that is done with it.
+        drop(unsafe { self.other() });
     }
 }
 

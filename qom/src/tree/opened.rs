@@ -179,3 +179,63 @@ fn refusal(holder: &Object, what: &str) -> TreeError {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ledger::Reason;
+    use crate::{Container, Machine, ObjectOps, layer};
+    use std::panic::Location;
+
+    struct Plain(Entry);
+
+    impl HandleOn for Plain {
+        fn entry(&self) -> &Entry {
+            &self.0
+        }
+        fn end(self: Arc<Self>) {}
+        fn describe(&self) -> String {
+            "plain".into()
+        }
+        fn edge(&self) -> (Reason, &'static Location<'static>) {
+            (Reason("plain"), Location::caller())
+        }
+    }
+
+    /// How many stand in the name of the first, and on the second.
+    fn listed(holder: &Object, on: &Object) -> (usize, usize) {
+        let tree = holder.machine_inner().tree.lock();
+        let list = |key| tree.node(key).expect("it is there");
+        (list(holder.key).opened.len(), list(on.key).on_it.len())
+    }
+
+    #[test]
+    fn what_leaves_one_list_leaves_the_other() {
+        let machine = Machine::new("lists");
+        let (user, shown) = ["user", "shown"]
+            .map(|name| {
+                let made = machine.create::<Container>().unwrap();
+                machine.root().add_child(name, &made).unwrap();
+                made
+            })
+            .into();
+        let (holder, on) = (user.object(), shown.object());
+        let open = || {
+            let plain = Arc::new(Plain(Entry::of(holder, Some(on))));
+            open_on(holder, Some(on), &plain.0, plain.clone()).unwrap();
+            plain
+        };
+        let [a, b, c, d] = [open(), open(), open(), open()];
+        assert_eq!(listed(holder, on), (4, 4));
+        assert!(b.0.close(&machine).is_some());
+        assert_eq!(listed(holder, on), (3, 3));
+        assert!(d.0.close_unread(&machine).is_some());
+        assert_eq!(listed(holder, on), (2, 2));
+        assert!(layer::take_opened_on(on).is_some());
+        assert_eq!(listed(holder, on), (1, 1));
+        assert_eq!((a.0.number(), c.0.number()), (Some(0), None));
+        user.unparent().unwrap();
+        assert_eq!(listed(holder, on), (0, 0));
+        assert_eq!(layer::handles_on(&machine), 0);
+    }
+}
