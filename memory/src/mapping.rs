@@ -107,12 +107,12 @@ impl MappingInner {
 
     /// It has not been opened.
     #[cold]
-    fn refused(&self, error: TreeError) -> Box<MapError> {
+    fn refused(&self, error: TreeError) -> MapError {
         self.uncount();
-        Box::new(match error {
+        match error {
             TreeError::ChildWithdrawn { .. } => self.ended(End::Withdrawn),
             error => error.into(),
-        })
+        }
     }
 
     /// What is said to whoever uses it after its end.
@@ -242,7 +242,7 @@ impl Mapping {
         });
         match layer::open_on(request.holder, on, &*block, listed) {
             Ok(()) => Ok(Self { block: Some(block) }),
-            Err(error) => Err(block.refused(error)),
+            Err(error) => Err(Box::new(block.refused(error))),
         }
     }
 
