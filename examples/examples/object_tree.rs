@@ -74,8 +74,9 @@ pub(crate) fn show(out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     weak.get()?.unparent()?;
     writeln!(
         out,
-        "unparented: a new handle: {:?}",
-        weak.get().err().map(|gone| gone.state)
+        "unparented: a new handle is refused: {}",
+        // As it is withdrawn, or gone already.
+        weak.get().is_err()
     )?;
     writeln!(out, "the plug lives: {}", !plug.object().is_finalized())?;
     drop(plug);

@@ -28,7 +28,7 @@ fn object_tree_shows_hooks_and_finalizers_in_order() {
     assert_eq!(
         said(object_tree::show),
         "the plug is at /machine/car/engine/plug[0]
-unparented: a new handle: Some(\"withdrawn\")
+unparented: a new handle is refused: true
 the plug lives: true
 plug is withdrawn
 engine is withdrawn

@@ -144,6 +144,27 @@ fn bounce_buffers_that_readers_may_still_look_at_count() {
 }
 
 #[test]
+fn a_bounce_buffer_for_nobody_is_given_back() {
+    let rig = rig("bounce");
+    rig.space.set_bounce_limit(8);
+    let device = Region::io("device", Size::new(0x1000), Answering);
+    let device = device.create(rig.machine.root()).unwrap();
+    let added = rig.system.add_subregion(Offset(0), &device, Priority(0));
+    added.unwrap();
+    let [late, user] = ["late", "user"].map(|name| {
+        let made = rig.machine.create::<Container>().unwrap();
+        rig.machine.root().add_child(name, &made).unwrap();
+        made
+    });
+    late.unparent().unwrap();
+    let map = |holder| rig.space.map(holder, Gpa(0), 8, Intent::Write);
+    let error = map(&late).unwrap_err().to_string();
+    assert!(error.contains("/machine/late"), "{error}");
+    let bounced = map(&user).unwrap();
+    assert_eq!((bounced.len(), bounced.is_bounced()), (8, true));
+}
+
+#[test]
 fn snapshots_are_of_one_machine_and_not_for_who_is_withdrawn() {
     let (one, other) = (rig("one"), rig("other"));
     let error = one.space.snapshot(other.machine.root()).unwrap_err();

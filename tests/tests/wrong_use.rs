@@ -342,22 +342,6 @@ fn a_mapping_is_unmapped_once() {
 }
 
 #[test]
-fn a_bounce_buffer_for_nobody_is_given_back() {
-    let rig = Rig::new("bounce");
-    let (owner, holder) = (rig.plug::<Plain>("owner"), rig.plug::<Plain>("holder"));
-    rig.show(&io::<Plain>(&owner, 1).unwrap(), 0);
-    rig.space.set_bounce_limit(8);
-    let late = rig.plug::<Plain>("late");
-    late.unparent().unwrap();
-    let error = rig.space.map(&late, Gpa(0), 8, Intent::Write).unwrap_err();
-    names(&error, &["/machine/late", "/machine/owner/io[0]"]);
-    let bounced = rig.space.map(&holder, Gpa(0), 8, Intent::Write).unwrap();
-    assert_eq!((bounced.len(), bounced.is_bounced()), (8, true));
-    drop((bounced, owner, holder, late));
-    rig.close();
-}
-
-#[test]
 fn nobody_waits_for_himself() {
     let rig = Rig::new("waits");
     let card = rig.plug::<Dev>("card");
