@@ -20,6 +20,7 @@ use crate::machine::MachineHandle;
 use crate::object::{Object, ObjectImpl};
 use crate::opened::{Handle, HandleId};
 use crate::tree::NewName;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A pointer that keeps an object's block of memory, and not the object.
@@ -241,11 +242,30 @@ pub fn open_on<H: HandleOn>(
     crate::tree::open_on(holder, on, handle.entry(), listed)
 }
 
-/// Takes the youngest handle off the lists that is open on a withdrawn object, for its layer to end it.
-pub fn take_opened_on(object: &Object) -> Option<Arc<dyn HandleOn>> {
-    let mut tree = object.machine_inner().tree.lock();
-    tree.pop_opened_on(object.key)
+/// Takes handles off the lists that are open on withdrawn objects of one machine, for their layer to end them: youngest first on each, so many at once as
+/// do not keep others from the tree for long. None are left where it gives none.
+pub fn take_opened_on<'a>(
+    objects: impl IntoIterator<Item = &'a Pointer>,
+) -> SmallVec<[Arc<dyn HandleOn>; 1]> {
+    let mut objects = objects.into_iter().peekable();
+    let mut taken = SmallVec::new();
+    let Some(first) = objects.peek() else {
+        return taken;
+    };
+    let mut tree = first.machine_inner().tree.lock();
+    for object in objects {
+        while let Some(handle) = tree.pop_opened_on(object.key) {
+            taken.push(handle);
+            if taken.len() == AT_ONCE {
+                return taken;
+            }
+        }
+    }
+    taken
 }
+
+/// How many handles are taken off lists under the tree lock at once.
+const AT_ONCE: usize = 64;
 
 /// How many handles are open in a machine that were opened by [`open_on`].
 pub fn handles_on(machine: &MachineHandle) -> usize {

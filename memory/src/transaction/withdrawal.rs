@@ -37,14 +37,15 @@ pub(crate) fn retract(machine: &MachineHandle, batch: &[Pointer]) {
         topo.topology.retract(&keys);
     });
     // Mappings of the regions end too: their next use answers `Withdrawn`. Without that, a seeded defect.
-    let mapped = regions
-        .iter()
-        .filter(|_| !cfg!(holdfast_without = "retract_mappings"));
-    for (object, _) in mapped {
-        while let Some(handle) = layer::take_opened_on(object) {
-            handle.clone().end();
-            ended.push(handle);
+    while !cfg!(holdfast_without = "retract_mappings") {
+        let taken = layer::take_opened_on(regions.iter().map(|(object, _)| *object));
+        if taken.is_empty() {
+            break;
         }
+        for handle in &taken {
+            handle.clone().end();
+        }
+        ended.push(taken);
     }
     drop(session);
     // Readers of any earlier view that showed one of them hold up its memory, whether or not a view shows it at this moment.

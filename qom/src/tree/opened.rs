@@ -231,7 +231,9 @@ mod tests {
         assert_eq!(listed(holder, on), (3, 3));
         assert!(d.0.close_unread(&machine).is_some());
         assert_eq!(listed(holder, on), (2, 2));
-        assert!(layer::take_opened_on(on).is_some());
+        let mut tree = holder.machine_inner().tree.lock();
+        assert!(tree.pop_opened_on(on.key).is_some());
+        drop(tree);
         assert_eq!(listed(holder, on), (1, 1));
         assert_eq!((a.0.number(), c.0.number()), (Some(0), None));
         user.unparent().unwrap();

@@ -60,8 +60,13 @@ fn open(
     Ok(window)
 }
 
-fn end_all_on(object: &Object) {
-    while let Some(window) = layer::take_opened_on(object) {
+fn take_all_on(object: &Ref<Probe>) -> Vec<Arc<dyn HandleOn>> {
+    let pointer = layer::Target::pointer(object).unwrap();
+    layer::take_opened_on([&pointer]).into_vec()
+}
+
+fn end_all_on(object: &Ref<Probe>) {
+    for window in take_all_on(object) {
         window.end();
     }
 }
@@ -121,7 +126,7 @@ fn they_end_with_their_holder_newest_first_among_what_else_is_open_in_its_name()
         assert_eq!(window.entry.standing(), End::Withdrawn);
         assert!(window.entry.close(&r.machine).is_none(), "it has ended");
     }
-    assert!(layer::take_opened_on(r.shown.object()).is_none());
+    assert!(take_all_on(&r.shown).is_empty());
     assert_eq!(open_now(&r.machine), 0);
 }
 
@@ -134,7 +139,7 @@ fn they_end_with_what_they_are_on_and_leave_their_holders() {
         open(&r.log, "b", other.object(), Some(&r.shown)).unwrap(),
         open(&r.log, "c", r.user.object(), Some(&other)).unwrap(),
     ];
-    end_all_on(r.shown.object());
+    end_all_on(&r.shown);
     assert_eq!(r.log.of("end"), ["end b", "end a"]);
     let standing = windows.each_ref().map(|w| w.entry.standing());
     assert_eq!(standing, [End::Withdrawn, End::Withdrawn, End::NotYet]);
@@ -159,7 +164,7 @@ fn who_closes_one_gets_the_lists_pointer_and_leaves_the_rest() {
         (End::Closed, End::NotYet)
     );
     assert_eq!(r.user.opened(), ["window a"]);
-    end_all_on(r.shown.object());
+    end_all_on(&r.shown);
     assert_eq!(r.log.of("end"), ["end a"], "nothing ends twice");
 }
 
@@ -205,9 +210,10 @@ fn what_is_closed_since_a_mark_leaves_both_lists() {
     layer::close_opened_since(&pointer, mark);
     let standing = [&before, &since].map(|w| w.entry.standing());
     assert_eq!(standing, [End::NotYet, End::Withdrawn]);
-    let left = layer::take_opened_on(r.shown.object()).expect("the one from before");
-    assert_eq!(left.describe(), "window before");
-    assert!(layer::take_opened_on(r.shown.object()).is_none());
+    let left = take_all_on(&r.shown);
+    let left: Vec<String> = left.iter().map(|w| w.describe()).collect();
+    assert_eq!(left, ["window before"]);
+    assert!(take_all_on(&r.shown).is_empty());
 }
 
 /// A handle that opens another one while it is closed.
@@ -283,4 +289,26 @@ fn one_that_is_left_on_an_object_that_is_gone_is_closed_all_the_same() {
     assert!(window.entry.close(&r.machine).is_some());
     assert_eq!(open_now(&r.machine), 0);
     assert!(r.user.opened().is_empty());
+}
+
+#[test]
+fn as_many_as_there_are_on_several_objects_are_taken() {
+    let r = rig("many");
+    let second = plant(&r.machine, r.machine.root(), &r.log, "second");
+    for n in 0..300 {
+        let on = if n % 3 == 0 { &second } else { &r.shown };
+        open(&r.log, "w", r.user.object(), Some(on)).unwrap();
+    }
+    let pointers = [&r.shown, &second].map(|o| layer::Target::pointer(o).unwrap());
+    let mut rounds = 0;
+    loop {
+        let taken = layer::take_opened_on(&pointers);
+        if taken.is_empty() {
+            break;
+        }
+        rounds += 1;
+        taken.into_iter().for_each(HandleOn::end);
+    }
+    assert!((2..300).contains(&rounds), "{rounds}");
+    assert_eq!((r.log.of("end").len(), open_now(&r.machine)), (300, 0));
 }
