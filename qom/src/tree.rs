@@ -5,8 +5,10 @@
 //! withdrawal sets the mark under it, so nothing slips in behind.
 
 mod children;
+mod new_name;
 mod opened;
 
+pub(crate) use new_name::NewName;
 pub(crate) use opened::{open, open_on};
 
 use crate::by_age::ByAge;
@@ -293,42 +295,6 @@ impl Tree {
 fn node_at(nodes: &mut [Option<Node>], key: TreeKey) -> Option<&mut Node> {
     let node = nodes.get_mut(key.at)?.as_mut()?;
     (node.stamp == key.stamp).then_some(node)
-}
-
-/// The name that a new child is to have.
-#[derive(Clone, Copy)]
-pub(crate) enum NewName<'a> {
-    /// This one.
-    Exact(&'a str),
-    /// `base[*]`, which is this with the lowest free index.
-    Indexed(&'a str),
-}
-
-impl<'a> From<&'a str> for NewName<'a> {
-    fn from(name: &'a str) -> Self {
-        match name.strip_suffix("[*]") {
-            Some(base) => Self::Indexed(base),
-            None => Self::Exact(name),
-        }
-    }
-}
-
-impl NewName<'_> {
-    fn is_legal(self) -> bool {
-        match self {
-            Self::Exact(name) => !name.is_empty() && !name.contains('/'),
-            Self::Indexed(base) => !base.contains('/'),
-        }
-    }
-}
-
-impl std::fmt::Display for NewName<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exact(name) => f.write_str(name),
-            Self::Indexed(base) => write!(f, "{base}[*]"),
-        }
-    }
 }
 
 /// Adds `child` under `parent`. Gives the name.
