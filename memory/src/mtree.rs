@@ -118,7 +118,7 @@ fn names(topo: &Topo, spaces: &[SpaceKey]) -> Vec<String> {
 
 fn name(topo: &Topo, key: RegionKey) -> String {
     let region = topo.regions.get(key);
-    region.map_or_else(|| key.to_string(), |r| r.core.name.clone())
+    region.map_or_else(|| key.to_string(), |r| r.core.name.to_string())
 }
 
 fn kind(node: &Node, readonly: bool) -> &'static str {

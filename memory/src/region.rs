@@ -22,7 +22,7 @@ use crate::host::{Backing, HostMemory};
 use crate::state::MemoryState;
 use crate::topology::RegionKey;
 use parking_lot::Mutex;
-use qom::layer::{Hold, Holder, LayerHooks, Pointer, Reason, Target};
+use qom::layer::{Hold, Holder, LayerHooks, Name, Pointer, Reason, Target};
 use qom::{ClassInit, Init, MachineHandle, Object, ObjectImpl, RootObject};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +69,7 @@ pub(crate) struct RegionCore {
     pub(crate) reentrant: bool,
     pub(crate) kind: RegionKind,
     host: Option<HostMemory>,
-    pub(crate) name: String,
+    pub(crate) name: Name,
     /// Given up in the finalizer.
     backing: Mutex<Option<Backing>>,
 }
@@ -173,7 +173,7 @@ impl ObjectImpl for Region {
 
 /// What the builder gives to a new region.
 pub(crate) struct RegionParts {
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) kind: RegionKind,
     pub(crate) rules: AccessRules,
     pub(crate) reentrant: bool,
@@ -185,7 +185,7 @@ pub(crate) struct RegionParts {
 impl RegionParts {
     fn empty(owner: Pointer) -> Self {
         Self {
-            name: String::new(),
+            name: "".into(),
             kind: RegionKind::Container,
             rules: AccessRules::DEFAULT,
             reentrant: false,
@@ -239,7 +239,7 @@ impl Region {
 
     /// The name it was made with.
     pub fn name(&self) -> &str {
-        &self.core.name
+        self.core.name.as_str()
     }
 
     /// The object that owns it: its tree parent when it was made.

@@ -9,6 +9,7 @@ pub use crate::context::{
 pub use crate::hold::Hold;
 pub use crate::instance::part;
 pub use crate::ledger::{Holder, Reason};
+pub use crate::name::Name;
 pub use crate::opened::{End, Entry, HandleOn};
 pub use crate::panics::message_of;
 
@@ -185,7 +186,7 @@ pub fn create_with<T: ObjectImpl>(
     Ok(Ref::adopt(object))
 }
 
-/// As [`add_child`](crate::ObjectOps::add_child) with the name `base[*]`, which need not be put together.
+/// As [`add_child`](crate::ObjectOps::add_child) with the name `base[*]`, for whoever need not know which index that is.
 ///
 /// # Errors
 /// As there.
@@ -193,8 +194,8 @@ pub fn add_indexed_child(
     parent: &Pointer,
     base: &str,
     child: &Pointer,
-) -> Result<Arc<str>, crate::TreeError> {
-    crate::tree::add_child(parent, NewName::Indexed(base), child)
+) -> Result<(), crate::TreeError> {
+    crate::tree::add_child(parent, NewName::Indexed(base), child).map(drop)
 }
 
 /// Takes a handle out of its holder's list, because it has been closed.

@@ -50,6 +50,7 @@ mod instance;
 pub mod layer;
 pub mod ledger;
 mod machine;
+mod name;
 mod object;
 mod opened;
 mod ops;

@@ -18,7 +18,8 @@ pub trait ObjectOps: Target {
     /// # Errors
     /// Either is withdrawn or gone, the child has a parent, the name is taken or illegal, the machines differ, or the child is above.
     fn add_child(&self, name: &str, child: &(impl Target + ?Sized)) -> Result<Arc<str>, TreeError> {
-        crate::tree::add_child(&self.pointer()?, name.into(), &child.pointer()?)
+        let added = crate::tree::add_child(&self.pointer()?, name.into(), &child.pointer()?);
+        added.map(|name| name.shared())
     }
 
     /// Withdraws this object and everything below it. Where the caller may wait, all hooks have run when this returns; elsewhere

@@ -15,6 +15,7 @@ use crate::by_age::ByAge;
 use crate::counts::CountsNow;
 use crate::error::{Gone, TreeError};
 use crate::hold::Hold;
+use crate::name::Name;
 use crate::object::Object;
 use crate::opened::Opened;
 use children::Children;
@@ -34,7 +35,7 @@ pub(crate) struct Node {
     pub(crate) object: Arc<Object>,
     parent: Option<(TreeKey, u64)>,
     /// None: it has no parent and is no root.
-    name: Option<Arc<str>>,
+    name: Option<Name>,
     children: Children,
     /// By the handles' numbers.
     opened: ByAge<Opened>,
@@ -55,7 +56,7 @@ pub(crate) struct Tree {
     next_handle: u64,
     /// How many handles are open that were opened by [`open_on`].
     handles_on: usize,
-    /// Where names and paths are written before it is known how long they are.
+    /// Where paths are written before it is known how long they are.
     text: String,
 }
 
@@ -141,17 +142,17 @@ impl Tree {
         let mut parts: SmallVec<[&str; 8]> = SmallVec::new();
         let mut node = self.node(key)?;
         while let Some((parent, _)) = node.parent {
-            parts.push(node.name.as_deref()?);
+            parts.push(node.name.as_ref()?.as_str());
             node = self.node(parent)?;
         }
         // The root of the machine is the one object without a parent that has a name.
-        parts.push(node.name.as_deref()?);
+        parts.push(node.name.as_ref()?.as_str());
         Some(parts)
     }
 
     pub(crate) fn name_root(&mut self, key: TreeKey, name: &str) {
         if let Some(node) = self.node_mut(key) {
-            node.name = Some(Arc::from(name));
+            node.name = Some(name.into());
         }
     }
 
@@ -161,14 +162,14 @@ impl Tree {
     }
 
     pub(crate) fn name_of(&self, key: TreeKey) -> Option<Arc<str>> {
-        self.node(key)?.name.clone()
+        Some(self.node(key)?.name.as_ref()?.shared())
     }
 
     /// Children with their names, oldest first.
     pub(crate) fn named_children(
         &self,
         key: TreeKey,
-    ) -> impl DoubleEndedIterator<Item = (&Arc<str>, &Arc<Object>)> {
+    ) -> impl DoubleEndedIterator<Item = (&Name, &Arc<Object>)> {
         self.node(key)
             .into_iter()
             .flat_map(|n| n.children.iter())
@@ -255,7 +256,7 @@ impl Tree {
     }
 
     /// The edge itself.
-    fn place(&mut self, parent: TreeKey, child: TreeKey, name: &Arc<str>) {
+    fn place(&mut self, parent: TreeKey, child: TreeKey, name: &Name) {
         let age = self.next_age;
         self.next_age += 1;
         let node = self.node_mut(parent).expect("the caller saw the parent");
@@ -302,7 +303,7 @@ pub(crate) fn add_child(
     parent: &Arc<Object>,
     name: NewName<'_>,
     child: &Arc<Object>,
-) -> Result<Arc<str>, TreeError> {
+) -> Result<Name, TreeError> {
     if !Arc::ptr_eq(parent.machine_inner(), child.machine_inner()) {
         return Err(TreeError::OtherMachine {
             parent: parent.describe().into(),
@@ -331,22 +332,18 @@ pub(crate) fn add_child(
             child: tree.describe(child),
         });
     }
-    let Tree { nodes, text, .. } = tree;
-    let siblings = &mut node_at(nodes, parent.key)
+    let siblings = &mut node_at(&mut tree.nodes, parent.key)
         .expect("it has been seen above")
         .children;
     let (new, index) = match name {
-        NewName::Indexed(base) => {
-            let index = siblings.free_name(base, text);
-            (Arc::from(text.as_str()), index)
-        }
+        NewName::Indexed(base) => siblings.free_name(base),
         NewName::Exact(name) if siblings.named(name).is_some() => {
             return Err(TreeError::NameTaken {
                 parent: tree.describe(parent),
                 name: name.into(),
             });
         }
-        NewName::Exact(name) => (Arc::from(name), 0),
+        NewName::Exact(name) => (name.into(), 0),
     };
     if let Err(now) = child.counts.set_parented() {
         if let NewName::Indexed(base) = name {

@@ -1,5 +1,6 @@
 //! What a withdrawal leaves with each of its objects: its ticket, and the path that the object had.
 
+use crate::name::Name;
 use crate::object::ObjectId;
 use crate::ticket::Ticket;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub(crate) enum LastPath {
     /// This one.
     At(Arc<str>),
     /// That of its parent, and its name there.
-    Below(Arc<str>, Arc<str>),
+    Below(Arc<str>, Name),
     /// It was not below the machine's root.
     None,
 }

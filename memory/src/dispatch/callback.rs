@@ -197,7 +197,10 @@ impl Place<'_> {
     #[cold]
     fn forbidden(self, attrs: Attrs) -> MemTx {
         if !attrs.is_memory_only() {
-            tracing::error!(region = self.core().name, "a listener reached for a device");
+            tracing::error!(
+                region = self.core().name.as_str(),
+                "a listener reached for a device"
+            );
         }
         MemTx::ACCESS_ERROR
     }
@@ -205,7 +208,7 @@ impl Place<'_> {
     #[cold]
     pub(crate) fn invalid(self, access: Access, is_write: bool) -> MemTx {
         tracing::debug!(
-            region = self.core().name,
+            region = self.core().name.as_str(),
             offset = access.offset,
             size = access.size,
             is_write,
@@ -227,7 +230,7 @@ impl Place<'_> {
         match catch_unwind(AssertUnwindSafe(accepts)) {
             Ok(true) => {
                 tracing::warn!(
-                    region = self.core().name,
+                    region = self.core().name.as_str(),
                     offset,
                     "guest error: a device reaches its own registers"
                 );
@@ -242,7 +245,7 @@ impl Place<'_> {
     pub(crate) fn panicked(self, panic: Box<dyn Any + Send>) -> MemTx {
         let text = layer::message_of(panic);
         let owner = self.calls().owner();
-        tracing::error!(owner = %owner.describe(), region = self.core().name, panic = text, "a callback panicked");
+        tracing::error!(owner = %owner.describe(), region = self.core().name.as_str(), panic = text, "a callback panicked");
         layer::machine_of(owner).report_panic(owner.describe(), "callback".into(), text);
         MemTx::ERROR
     }

@@ -7,7 +7,7 @@ use crate::host::Backing;
 use crate::state::MemoryState;
 use crate::topology::{Kind, RegionSpec};
 use crate::transaction;
-use qom::layer::{Pointer, Target, add_indexed_child, create_with, machine_of};
+use qom::layer::{Name, Pointer, Target, add_indexed_child, create_with, machine_of};
 use qom::{Child, Container, Gone, MachineHandle, ObjectOps, Ref};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -29,14 +29,15 @@ use std::sync::Arc;
 /// ```
 #[must_use]
 pub struct RegionBuilder {
-    name: String,
+    name: Name,
     kind: RegionKind,
     spec: RegionSpec,
     backing: Option<Backing>,
     ops: Option<Arc<dyn ErasedOps>>,
     rules: AccessRules,
     reentrant: bool,
-    target: Option<(Result<Pointer, Gone>, Offset)>,
+    /// In a block of its own, as few regions are aliases, and each call of the builder moves it all.
+    target: Option<Box<(Result<Pointer, Gone>, Offset)>>,
 }
 
 impl RegionBuilder {
@@ -125,7 +126,7 @@ impl RegionBuilder {
     }
 
     pub(super) fn target(mut self, target: &(impl RegionTarget + ?Sized), offset: Offset) -> Self {
-        self.target = Some((target.region(), offset));
+        self.target = Some(Box::new((target.region(), offset)));
         self
     }
 
@@ -153,7 +154,7 @@ impl RegionBuilder {
         let owner = owner.pointer()?;
         let machine = machine_of(&owner);
         self.rules.check().map_err(|source| RegionError::Rules {
-            region: self.name.clone(),
+            region: self.name.to_string(),
             source,
         })?;
         if let Some(ops) = &self.ops
@@ -162,13 +163,14 @@ impl RegionBuilder {
             return Err(RegionError::OwnerType {
                 owner: owner.describe(),
                 owner_type: owner.class().name(),
-                region: self.name,
+                region: self.name.to_string(),
                 wanted: ops.owner_type(),
             });
         }
         let mut spec = self.spec;
         let target = match self.target {
-            Some((target, offset)) => {
+            Some(aliased) => {
+                let (target, offset) = *aliased;
                 let target = target?;
                 transaction::same_machine(&owner, &target)?;
                 let key = transaction::key_of(&target)?;
@@ -231,13 +233,14 @@ fn not_found(path: &str) -> RegionError {
 
 /// The name of a region below its owner, without its index. QEMU escapes what has a meaning in paths.
 fn child_name(name: &str) -> Cow<'_, str> {
-    let has_a_meaning = |c: char| matches!(c, '/' | '[' | ']' | '\\');
-    if !name.contains(has_a_meaning) {
+    // Each is one byte, which is a part of nothing else.
+    let has_a_meaning = |b: u8| matches!(b, b'/' | b'[' | b']' | b'\\');
+    if !name.bytes().any(has_a_meaning) {
         return name.into();
     }
     let mut child = String::new();
     for c in name.chars() {
-        if has_a_meaning(c) {
+        if u8::try_from(c).is_ok_and(has_a_meaning) {
             // Into a string this cannot fail.
             let _ = write!(child, "\\x{:02x}", u32::from(c));
         } else {

@@ -5,9 +5,8 @@
 
 use super::TreeKey;
 use crate::by_age::ByAge;
+use crate::name::Name;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
-use std::sync::Arc;
 
 /// So many are looked through. An index that is free among so many is a single digit.
 const FEW: usize = 8;
@@ -25,13 +24,13 @@ pub(super) struct Children {
 
 struct Child {
     key: TreeKey,
-    name: Arc<str>,
+    name: Name,
 }
 
 /// What many children are found by.
 #[derive(Default)]
 struct Names {
-    ages: ByName<Arc<str>, u64>,
+    ages: ByName<Name, u64>,
     /// Of those names that were asked for with `[*]`.
     indices: ByName<String, IndexPool>,
 }
@@ -42,21 +41,24 @@ impl Children {
     }
 
     /// Oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Arc<str>, TreeKey)> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&Name, TreeKey)> {
         self.by_age.iter().map(|child| (&child.name, child.key))
     }
 
     /// The one called `name`.
     pub(super) fn named(&self, name: &str) -> Option<TreeKey> {
         let child = match &self.names {
-            Some(names) => self.by_age.get(*names.ages.get(name)?)?,
-            None => self.by_age.iter().find(|child| &*child.name == name)?,
+            Some(names) => self.by_age.get(*names.ages.get(name.as_bytes())?)?,
+            None => {
+                let mut all = self.by_age.iter();
+                all.find(|child| child.name.as_bytes() == name.as_bytes())?
+            }
         };
         Some(child.key)
     }
 
     /// Adds one that is younger than all others, under a name that is free.
-    pub(super) fn add(&mut self, age: u64, key: TreeKey, name: Arc<str>) {
+    pub(super) fn add(&mut self, age: u64, key: TreeKey, name: Name) {
         if let Some(names) = &mut self.names {
             names.ages.insert(name.clone(), age);
         }
@@ -80,7 +82,7 @@ impl Children {
             return;
         };
         names.ages.remove(&child.name);
-        if let Some((base, index)) = split_index(&child.name) {
+        if let Some((base, index)) = split_index(child.name.as_str()) {
             names.give_back(base, index);
         }
         // The room of many is not kept for none.
@@ -89,13 +91,12 @@ impl Children {
         }
     }
 
-    /// Makes `name` the `base[index]` with the lowest free index. It is taken from then on, until a child of that name is removed, or it is
+    /// The name `base[index]` with the lowest free index, and that. It is taken from then on, until a child of that name is removed, or it is
     /// [given back](Self::give_back).
-    pub(super) fn free_name(&mut self, base: &str, name: &mut String) -> u32 {
+    pub(super) fn free_name(&mut self, base: &str) -> (Name, u32) {
         let Some(names) = &mut self.names else {
             let index = self.free_index(base);
-            write_name(base, index, name);
-            return index;
+            return (Name::indexed(base, index), index);
         };
         let pool = if let Some(pool) = names.indices.get_mut(base) {
             pool
@@ -104,11 +105,11 @@ impl Children {
         };
         loop {
             let index = pool.take();
-            write_name(base, index, name);
+            let name = Name::indexed(base, index);
             // A name that somebody chose by hand, or that is from the time when there were few, is skipped; it comes back to the pool when it is
             // freed.
-            if !names.ages.contains_key(name.as_str()) {
-                return index;
+            if !names.ages.contains_key(&name) {
+                return (name, index);
             }
         }
     }
@@ -124,7 +125,7 @@ impl Children {
     fn free_index(&self, base: &str) -> u32 {
         let mut taken = 0_u16;
         for child in self.by_age.iter() {
-            let index = child.name.strip_prefix(base).map(str::as_bytes);
+            let index = child.name.as_bytes().strip_prefix(base.as_bytes());
             if let Some(&[b'[', digit @ b'0'..=b'9', b']']) = index {
                 taken |= 1 << (digit - b'0');
             }
@@ -172,22 +173,6 @@ impl IndexPool {
     }
 }
 
-/// Makes `name` the text `base[index]`.
-fn write_name(base: &str, index: u32, name: &mut String) {
-    name.clear();
-    name.push_str(base);
-    name.push('[');
-    match u8::try_from(index) {
-        // Nearly all.
-        Ok(digit @ 0..=9) => name.push(char::from(b'0' + digit)),
-        _ => {
-            // Into a string this cannot fail.
-            let _ = write!(name, "{index}");
-        }
-    }
-    name.push(']');
-}
-
 /// `base[7]` → `("base", 7)`.
 fn split_index(name: &str) -> Option<(&str, u32)> {
     let (base, rest) = name.strip_suffix(']')?.rsplit_once('[')?;
@@ -220,8 +205,8 @@ mod tests {
         }
 
         fn add_free(&mut self, base: &str) -> String {
-            let mut name = "left from before".into();
-            let index = self.children.free_name(base, &mut name);
+            let (name, index) = self.children.free_name(base);
+            let name = name.to_string();
             assert_eq!(name, format!("{base}[{index}]"));
             let taken = |i: &u32| self.names.values().any(|n| *n == format!("{base}[{i}]"));
             let free = (0..1000).find(|i| !taken(i));
@@ -237,7 +222,7 @@ mod tests {
         }
 
         fn check(&self) {
-            let listed = |(name, key): (&Arc<str>, TreeKey)| (key.stamp, name.to_string());
+            let listed = |(name, key): (&Name, TreeKey)| (key.stamp, name.to_string());
             let names: Vec<(u64, String)> = self.names.clone().into_iter().collect();
             assert_eq!(self.children.iter().map(listed).collect::<Vec<_>>(), names);
             let mut back: Vec<_> = self.children.iter().rev().map(listed).collect();
@@ -279,10 +264,9 @@ mod tests {
     fn an_index_that_was_not_used_is_free_again() {
         let mut all = Checked::default();
         for _ in 0..2 {
-            let mut name = String::new();
-            let index = all.children.free_name("x", &mut name);
+            let (name, index) = all.children.free_name("x");
             all.children.give_back("x", index);
-            assert_eq!(all.add_free("x"), name);
+            assert_eq!(all.add_free("x"), name.as_str());
             while all.names.len() <= FEW {
                 all.add_free("other");
             }
