@@ -109,9 +109,10 @@ impl MachineInner {
                 type_name: class.name(),
             });
         }
-        let key = self.tree.lock().reserve();
+        let mut tree = self.tree.lock();
+        let key = tree.reserve();
         let object = Object::new(self, class, key);
-        self.tree.lock().fill(key, object.clone());
+        tree.fill(key, object.clone());
         Ok(object)
     }
 

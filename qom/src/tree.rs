@@ -46,6 +46,13 @@ pub(crate) struct Node {
     links: Vec<(Arc<str>, Hold)>,
 }
 
+/// What a withdrawn object may have left in the tree, to be taken from it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Left {
+    pub(crate) opened: bool,
+    pub(crate) links: bool,
+}
+
 /// The arena.
 #[derive(Default)]
 pub(crate) struct Tree {
@@ -176,6 +183,10 @@ impl Tree {
             .filter_map(|(name, k)| Some((name, self.object(k)?)))
     }
 
+    pub(crate) fn count_children(&self, key: TreeKey) -> usize {
+        self.node(key).map_or(0, |node| node.children.len())
+    }
+
     /// Children, oldest first.
     pub(crate) fn children(&self, key: TreeKey) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
         self.named_children(key).map(|(_, child)| child)
@@ -236,6 +247,19 @@ impl Tree {
             }
         }
         self.cut_parent(root.key);
+    }
+
+    /// What objects that are withdrawn have left. None of them gets more: what opens and what links is refused from the mark on.
+    pub(crate) fn left(&self, batch: &[Arc<Object>]) -> SmallVec<[Left; 8]> {
+        let mut all = SmallVec::with_capacity(batch.len());
+        for object in batch {
+            let node = self.node(object.key);
+            all.push(node.map_or_else(Left::default, |node| Left {
+                opened: node.opened.len() > 0,
+                links: !node.links.is_empty(),
+            }));
+        }
+        all
     }
 
     pub(crate) fn take_links(&mut self, key: TreeKey) -> Vec<(Arc<str>, Hold)> {

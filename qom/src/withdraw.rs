@@ -22,7 +22,7 @@ use crate::opened::Opened;
 use crate::panics;
 use crate::ticket::Ticket;
 use crate::tracker::Token;
-use crate::tree::Tree;
+use crate::tree::{Left, Tree};
 use crate::withdrawn::LastPath;
 use parking_lot::Mutex;
 use smallvec::{SmallVec, smallvec};
@@ -46,8 +46,8 @@ pub(crate) struct Withdrawal {
     pub(crate) token: Token,
 }
 
-/// In an order, for whoever looks through it.
-type Batch = Vec<Arc<Object>>;
+/// In an order, for whoever looks through it; a device with its regions in the block of memory of the pointer to it.
+type Batch = SmallVec<[Arc<Object>; 8]>;
 
 /// How far step 1 is. Under a lock of its own, so that nobody begins it again while step 2 already may.
 #[derive(Default)]
@@ -154,7 +154,7 @@ fn begin(root: &Arc<Object>, cause: Cause) -> Option<Ticket> {
 /// The objects to be marked, which are told of their withdrawal: the subtree without what has been marked before; and the withdrawals of that, which
 /// are queued earlier.
 fn subtree(tree: &Tree, root: &Arc<Object>, ticket: &Ticket) -> (Batch, Vec<Ticket>) {
-    let mut batch = Vec::with_capacity(1 + tree.children(root.key).count());
+    let mut batch = Batch::with_capacity(1 + tree.count_children(root.key));
     let mut earlier = Vec::new();
     // Parents come before their children and older siblings before younger ones: the order of the batch, seen from its end.
     let mut work: SmallVec<[&Arc<Object>; 16]> = smallvec![root];
@@ -289,9 +289,10 @@ impl Withdrawal {
         self.retract();
         let machine = &self.machine;
         let batch = self.batch.lock().take();
-        let batch = batch.map_or_else(Vec::new, Arc::unwrap_or_clone);
-        for object in &batch {
-            close_object(object);
+        let batch = batch.map_or_else(Batch::new, Arc::unwrap_or_clone);
+        let left = machine.tree.lock().left(&batch);
+        for (object, left) in batch.iter().zip(left) {
+            close_object(object, left);
         }
         machine.tree.lock().cut_parents(&batch);
         for object in batch {
@@ -311,15 +312,15 @@ impl Withdrawal {
     }
 }
 
-/// Step 2 for one object.
-fn close_object(object: &Arc<Object>) {
+/// Step 2 for one object, which has these left in the tree at most.
+fn close_object(object: &Arc<Object>, left: Left) {
     for layer in object.class().layers.iter().rev() {
         if let Some(close) = layer.close {
             run_hook(Place::Hook, layer.name, object, || close(object));
         }
     }
     // Without it, a seeded defect: `cargo xtask defects`.
-    if !cfg!(holdfast_without = "close_in_name") {
+    if left.opened && !cfg!(holdfast_without = "close_in_name") {
         close_opened(object, 0, u64::MAX);
     }
     if let Some(instance) = object.any_instance() {
@@ -330,7 +331,7 @@ fn close_object(object: &Arc<Object>) {
         }
     }
     // Without it, a seeded defect.
-    if !cfg!(holdfast_without = "cut_links") {
+    if left.links && !cfg!(holdfast_without = "cut_links") {
         let links = object.machine_inner().tree.lock().take_links(object.key);
         drop(links);
     }

@@ -36,8 +36,12 @@ struct Names {
 }
 
 impl Children {
+    pub(super) fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.by_age.len() == 0
+        self.len() == 0
     }
 
     /// Oldest first.
