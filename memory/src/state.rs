@@ -40,7 +40,7 @@ pub(crate) struct Topo {
     /// Open transactions of the thread that has the lock.
     pub(crate) depth: u32,
     /// Holds given up in the open transaction: dropped outside the lock.
-    pub(crate) garbage: SmallVec<[Hold; 2]>,
+    pub(crate) garbage: SmallVec<[Hold; 8]>,
     /// Who is told of commits; none where somebody came or went since the last one.
     pub(crate) hearers: Option<Arc<Hearers>>,
     pub(crate) view_holder: Holder,

@@ -1,6 +1,6 @@
 //! The views of all address spaces of a topology, shared where the view root is the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::render::Renderer;
@@ -36,9 +36,12 @@ use smallvec::SmallVec;
 pub struct Views<V> {
     spaces: BTreeMap<SpaceKey, Current<V>>,
     /// Which spaces had which view root when they were last looked at.
-    by_view_root: BTreeMap<RegionKey, BTreeSet<SpaceKey>>,
+    by_view_root: BTreeMap<RegionKey, Sharers>,
     renderer: Renderer,
 }
+
+/// The spaces that share a view, in order; a few need no block of memory.
+type Sharers = SmallVec<[SpaceKey; 2]>;
 
 #[derive(Debug)]
 struct Current<V> {
@@ -229,7 +232,7 @@ impl<V: RangeValue> Views<V> {
         }
         let had = group
             .iter()
-            .position(|one| known.is_some_and(|known| known.contains(&one.space)));
+            .position(|one| known.is_some_and(|known| known.binary_search(&one.space).is_ok()));
         let old = || {
             group
                 .iter()
@@ -274,16 +277,18 @@ impl<V: RangeValue> Views<V> {
             if let Some(old_root) = old_root
                 && let Some(spaces) = self.by_view_root.get_mut(&old_root)
             {
-                spaces.remove(&space);
+                if let Ok(at) = spaces.binary_search(&space) {
+                    spaces.remove(at);
+                }
                 if spaces.is_empty() {
                     self.by_view_root.remove(&old_root);
                 }
             }
             if let Some(view_root) = view_root {
-                self.by_view_root
-                    .entry(view_root)
-                    .or_default()
-                    .insert(space);
+                let spaces = self.by_view_root.entry(view_root).or_default();
+                if let Err(at) = spaces.binary_search(&space) {
+                    spaces.insert(at, space);
+                }
             }
         }
         old.map(|old| old.view).unwrap_or_default()

@@ -116,6 +116,12 @@ impl Pending {
 
     /// The damage of one root.
     fn root(&mut self, root: RegionKey) -> &mut Damage {
+        // Most often the one that is there.
+        if let Some(at) = self.roots.len().checked_sub(1)
+            && self.roots[at].0 == root
+        {
+            return &mut self.roots[at].1;
+        }
         let at = match self.roots.binary_search_by_key(&root, |&(key, _)| key) {
             Ok(at) => at,
             Err(at) => {
