@@ -4,10 +4,11 @@ use crate::error::WaitError;
 use crate::machine::{Help, MachineInner, deadline};
 use crate::panics;
 use crate::withdraw::Withdrawal;
+use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ pub struct Ticket {
 struct TicketState {
     object: Arc<str>,
     /// What is under way; gone once it is done.
-    withdrawal: OnceLock<Weak<Withdrawal>>,
+    // Set in one thread and read in others with perhaps nothing else between them; a race detector sees through this cell.
+    withdrawal: OnceCell<Weak<Withdrawal>>,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
@@ -63,7 +65,7 @@ impl Ticket {
         Self {
             state: Arc::new(TicketState {
                 object,
-                withdrawal: OnceLock::new(),
+                withdrawal: OnceCell::new(),
                 progress,
                 changed: Condvar::new(),
             }),
