@@ -1,6 +1,6 @@
 //! The map against a plain vector, its shape, and what it shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use proptest::prelude::*;
 
@@ -128,6 +128,169 @@ proptest! {
             prop_assert_eq!(plain(&SpanMap::from_sorted(model.clone())), model.clone());
         }
     }
+}
+
+/// What may be done to maps of one origin, and which of those that are kept it is done to.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The newest gets this many entries in place of those in the span.
+    Splice(Span, u64),
+    /// The newest is kept besides.
+    Keep,
+    /// A kept one gets them, and becomes the newest; the one before goes.
+    Fork(usize, Span, u64),
+    /// A kept one goes.
+    Forget(usize),
+    /// The newest goes, and a kept one is the newest.
+    Back(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let within = (0u64..4000, prop_oneof![8 => 0u64..40, 1 => 0u64..4000]);
+    let within = within.prop_map(|(first, len)| span(first, first + len));
+    let few = prop_oneof![8 => 0u64..4, 1 => 0u64..400];
+    let step = prop_oneof![
+        8 => (within.clone(), few.clone()).prop_map(|(span, n)| Step::Splice(span, n)),
+        3 => Just(Step::Keep),
+        1 => (any::<usize>(), within, few).prop_map(|(at, span, n)| Step::Fork(at, span, n)),
+        3 => any::<usize>().prop_map(Step::Forget),
+        1 => any::<usize>().prop_map(Step::Back),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+/// The map with `n` new values at the begin of `within`, as far as they fit. Each is noted.
+fn changed(map: &Held, within: Span, n: u64, made: &mut Vec<Weak<u64>>, keep: Kept) -> Held {
+    let entries: Vec<_> = (within.first()..=within.last())
+        .take(usize::try_from(n).unwrap())
+        .map(|at| {
+            let value = Arc::new(at);
+            made.push(Arc::downgrade(&value));
+            (span(at, at), value)
+        })
+        .collect();
+    let mut model = map.1.clone();
+    model.retain(|(own, _)| !own.overlaps(within));
+    model.extend(
+        entries
+            .iter()
+            .map(|(own, value)| (*own, Arc::downgrade(value))),
+    );
+    model.sort_unstable_by_key(|(own, _)| *own);
+    (map.0.spliced(within, entries.into(), keep), model)
+}
+
+type Kept = Keep<Arc<u64>>;
+
+#[expect(unsafe_code, reason = "the tests are of both ways")]
+const fn by_bits() -> Kept {
+    // SAFETY: the bytes of an `Arc` do not change.
+    unsafe { Keep::by_bits() }
+}
+
+/// A map, and what is in it.
+type Held = (SpanMap<Arc<u64>>, Vec<(Span, Weak<u64>)>);
+
+/// Each value that is in a map is there; each other is gone, as soon as the last map that had it.
+fn check_values<'a>(held: impl Iterator<Item = &'a Held>, made: &[Weak<u64>]) {
+    let mut expected = Vec::new();
+    for (map, model) in held {
+        check_shape(map);
+        assert_eq!(map.len(), model.len());
+        for ((own, value), (also, weak)) in map.iter().zip(model) {
+            assert_eq!((own, own.first()), (*also, **value));
+            assert!(std::ptr::eq(Arc::as_ptr(value), weak.as_ptr()));
+            expected.push(weak.as_ptr());
+        }
+    }
+    expected.sort_unstable();
+    expected.dedup();
+    let there = made.iter().filter(|weak| weak.strong_count() > 0);
+    let mut there: Vec<_> = there.map(Weak::as_ptr).collect();
+    there.sort_unstable();
+    assert_eq!(there, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_no_map_has_is_gone(steps in steps(), clones: bool) {
+        let keep = if clones { Keep::CLONES } else { by_bits() };
+        let mut made = Vec::new();
+        let mut newest = changed(&(SpanMap::new(), Vec::new()), span(0, 4000), 1500, &mut made, keep);
+        let mut kept: Vec<Held> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Splice(within, n) => newest = changed(&newest, within, n, &mut made, keep),
+                Step::Keep => kept.push(newest.clone()),
+                Step::Fork(at, within, n) if !kept.is_empty() => {
+                    newest = changed(&kept[at % kept.len()], within, n, &mut made, keep);
+                }
+                Step::Forget(at) if !kept.is_empty() => drop(kept.swap_remove(at % kept.len())),
+                Step::Back(at) if !kept.is_empty() => newest = kept.swap_remove(at % kept.len()),
+                _ => {}
+            }
+            check_values(kept.iter().chain([&newest]), &made);
+        }
+        drop((newest, kept));
+        check_values([].iter(), &made);
+    }
+}
+
+#[test]
+fn maps_may_go_in_any_thread_while_others_are_made() {
+    let mut made = Vec::new();
+    let mut newest = changed(
+        &(SpanMap::new(), Vec::new()),
+        span(0, 1999),
+        2000,
+        &mut made,
+        by_bits(),
+    );
+    let (send, receive) = std::sync::mpsc::sync_channel::<Held>(64);
+    let receive = std::sync::Mutex::new(receive);
+    std::thread::scope(|scope| {
+        for keeps in [1, 7, 40] {
+            let receive = &receive;
+            scope.spawn(move || {
+                let mut kept = std::collections::VecDeque::new();
+                loop {
+                    let next = receive.lock().unwrap().recv();
+                    let Ok((map, _)) = next else { break };
+                    assert!(map.iter().all(|(own, value)| own.first() == **value));
+                    kept.push_back(map);
+                    if kept.len() > keeps {
+                        kept.pop_front();
+                    }
+                }
+            });
+        }
+        for round in 0..3000u64 {
+            let at = round * 7919 % 2000;
+            newest = changed(&newest, span(at, at), 1, &mut made, by_bits());
+            send.send(newest.clone()).unwrap();
+        }
+        drop(send);
+    });
+    check_values([newest].iter(), &made);
+}
+
+#[test]
+fn a_change_that_panics_leaves_the_map_as_it_was() {
+    struct Once(std::cell::Cell<bool>);
+    impl Clone for Once {
+        fn clone(&self) -> Self {
+            assert!(!self.0.replace(false), "as it was told");
+            Self(std::cell::Cell::new(false))
+        }
+    }
+    let once = |panics| Once(std::cell::Cell::new(panics));
+    let old = SpanMap::from_sorted((0..40u64).map(|at| (span(at * 4, at * 4), once(at == 20))));
+    let change = || old.splice(span(84, 84), []);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(change))
+        .err()
+        .expect("a panic");
+    assert_eq!((old.len(), change().len(), old.len()), (40, 39, 40));
 }
 
 #[test]
