@@ -6,8 +6,7 @@
 // Soundness: the one unsafe step is `Leaf::bytes`, which turns a host address into bytes borrowed for as long as the leaf is
 // borrowed. The leaf owns a `Hold` on its region; a region gives its backing up in its finalizer and nowhere else; and an object is
 // not finalized while a `Hold` on it exists. So the bytes stay mapped for as long as the leaf exists, and a borrow of the leaf
-// ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot. And a leaf is copied bit by bit by the versions
-// of a view (`Keep::by_bits`), which it may be as nothing in it is a cell.
+// ends before it does. Who keeps the leaf: a guard (through the published view), or an owned snapshot.
 
 use crate::access::{AccessRules, ByteOrder, MemTx};
 use crate::attrs::Attrs;
@@ -17,7 +16,6 @@ use crate::kept::Part;
 use crate::reentrancy::Here;
 use crate::region::bound::{self, Bound};
 use crate::region::{ErasedOps, RegionCore, RegionKind};
-use crate::span_map::Keep;
 use crate::state::Entered;
 use qom::Object;
 use qom::layer::{Hold, Holder, Pointer, Reason};
@@ -40,9 +38,6 @@ const _: () = assert!(
 );
 
 impl RangeValue for Leaf {
-    // SAFETY: it is a place and a length of host memory and a counted pointer, of which none changes while it is borrowed.
-    const KEEP: Keep<Self> = unsafe { Keep::by_bits() };
-
     fn range(&self) -> &FlatRange {
         &self.inner.range
     }

@@ -3,27 +3,21 @@
 //! A [`SpanMap`] never changes. [`SpanMap::splice`] gives a new map that shares every node outside the
 //! spliced part with the old one, so that a small change of a large view costs little, and readers of the
 //! old view notice nothing. A lookup searches one node a level, two or three levels for some thousand
-//! ranges, and counts no references. Nor does a splice count who has the nodes and values that it shares: maps that come from one another know which of
-//! them are there still, and what no other has goes with the last that has it.
+//! ranges, and counts no references.
 
-mod block;
+mod counted;
 mod diff;
 mod iter;
-mod keep;
 mod keys;
 mod node;
 mod splice;
-mod versions;
 
 use std::fmt;
 
 pub use iter::Iter;
-pub use keep::Keep;
 use node::Node;
-use versions::Version;
 
 use crate::addr::Span;
-use crate::sync::Arc;
 use smallvec::SmallVec;
 
 /// What is put in, most often one or two: a list that needs no block of memory then.
@@ -44,18 +38,15 @@ pub(crate) type Entries<V> = SmallVec<[(Span, V); 2]>;
 /// assert_eq!(new.iter().collect::<Vec<_>>(), [(span(5, 9), &"uart")]);
 /// ```
 pub struct SpanMap<V> {
-    /// The version's, for readers. INVARIANT: both are there, or none is.
     root: Option<Node<V>>,
     len: usize,
-    version: Option<Arc<Version<Node<V>>>>,
 }
 
 impl<V> Clone for SpanMap<V> {
     fn clone(&self) -> Self {
         Self {
-            root: self.root,
+            root: self.root.clone(),
             len: self.len,
-            version: self.version.clone(),
         }
     }
 }
@@ -75,11 +66,7 @@ impl<V: fmt::Debug> fmt::Debug for SpanMap<V> {
 impl<V> SpanMap<V> {
     /// No spans.
     pub const fn new() -> Self {
-        Self {
-            root: None,
-            len: 0,
-            version: None,
-        }
+        Self { root: None, len: 0 }
     }
 
     /// How many spans there are.

@@ -66,7 +66,7 @@ impl<V: RangeValue> FlatView<V> {
     /// that nothing changed outside `damage`. `value` makes the value of each range that is new; ranges
     /// that stay keep theirs.
     ///
-    /// It costs what is damaged, not what the view has; but of a view of which there is a later one already, all is copied.
+    /// It costs what is damaged, not what the view has.
     pub fn update(
         &self,
         topology: &Topology,
@@ -112,7 +112,7 @@ impl<V: RangeValue> FlatView<V> {
             }
             let changed = compare(&old, &new, &mut removed, &mut added, values);
             if let Some((span, entries)) = changed {
-                view.map = view.map.spliced(span, entries, V::KEEP);
+                view.map = view.map.spliced(span, entries, &V::count);
             }
         });
         renderer.give_back(new);

@@ -4,19 +4,16 @@ use std::fmt;
 
 use super::FlatRange;
 use crate::addr::Span;
-use crate::span_map::{self, Keep, SpanMap};
+use crate::span_map::{self, SpanMap};
 
 /// What goes with a range of a view: it is made for one range, and knows it, so that the view's nodes need not.
 ///
 /// A range is one, and so is a pair of a range and anything.
 pub trait RangeValue: Clone {
-    /// How it comes into the nodes of a changed view where it stays.
-    const KEEP: Keep<Self> = Keep::CLONES;
-
     /// The range that it was made for.
     fn range(&self) -> &FlatRange;
 
-    /// How many share what it points to, where it is a counted pointer. It is read where many are about to be dropped, to have all counts fetched at
+    /// How many share what it points to, where it is a counted pointer. It is read where many are about to be cloned, to have all counts fetched at
     /// once; what it says does not matter.
     fn count(&self) -> usize {
         1

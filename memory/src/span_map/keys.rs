@@ -10,10 +10,12 @@ use std::ops::Range;
 
 /// The first addresses of a node's entries, ascending; `u64::MAX` behind the last. `N` keys and `SLOTS` slots are powers of two.
 ///
-/// What a lookup reads first is together.
-#[derive(Clone, Copy)]
+/// What a lookup reads first is together, and apart from the counts of the pointers to the node, which change while readers read.
+#[derive(Clone)]
 #[repr(C)]
 pub(super) struct Keys<const N: usize, const SLOTS: usize> {
+    /// The counts stand right before this, at the begin of a block, which is aligned to 16 bytes: no line of 64 has both them and a key.
+    _apart: [u64; 6],
     /// The first key.
     base: u64,
     /// A slot has `1 << shift` addresses; the first begins at the base.
@@ -32,6 +34,7 @@ impl<const N: usize, const SLOTS: usize> Keys<N, SLOTS> {
     pub(super) const EMPTY: Self = {
         assert!(N.is_power_of_two() && N <= UNSURE as usize && SLOTS.is_power_of_two());
         Self {
+            _apart: [0; 6],
             base: u64::MAX,
             shift: 0,
             hints: [0; SLOTS],

@@ -1,20 +1,11 @@
 //! The nodes of a span map.
-#![expect(
-    unsafe_code,
-    reason = "to free a node is to free its block; copies of a leaf have copies of its values"
-)]
-// Soundness: nothing is freed here but at the word of whoever calls `Node::free`. A leaf drops no values: what is read from one bit by bit (`dated`, `lend`) is a
-// copy that nothing drops by itself, in a leaf or on its way (`Dated`); `versions` says who drops the last one. That copies of a value stay equal is the word of who
-// made the `Keep`.
 
-use std::mem::ManuallyDrop;
+use std::hint::black_box;
 use std::ops::Range;
-use std::ptr;
 
-use super::block::{Block, Empty};
+use super::Entries;
+use super::counted::{Counted, Empty};
 use super::keys::Keys;
-use super::versions::{Dated, Part};
-use super::{Entries, Keep};
 use crate::addr::Span;
 
 /// A leaf holds at most this many entries. A change copies a leaf with its values, so it is short.
@@ -23,21 +14,19 @@ pub(super) const LEAF: usize = 16;
 pub(super) const BRANCH: usize = 32;
 
 pub(super) enum Node<V> {
-    Leaf(Block<Leaf<V>>),
-    Branch(Block<Branch<V>>),
+    Leaf(Counted<Leaf<V>>),
+    Branch(Counted<Branch<V>>),
 }
 
-/// The keys are first: a lookup begins there.
+/// The keys are first, as their padding is to be.
 #[repr(C)]
 pub(super) struct Leaf<V> {
     keys: Keys<LEAF, { 2 * LEAF }>,
-    slots: ManuallyDrop<[Option<(Span, V)>; LEAF]>,
+    slots: [Option<(Span, V)>; LEAF],
     len: usize,
-    /// For which versions the values were put in.
-    born: [u32; LEAF],
 }
 
-/// The keys are first: a lookup begins there.
+/// The keys are first, as their padding is to be.
 #[repr(C)]
 pub(super) struct Branch<V> {
     keys: Keys<BRANCH, { 2 * BRANCH }>,
@@ -49,73 +38,25 @@ pub(super) struct Branch<V> {
 
 impl<V> Clone for Node<V> {
     fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for Node<V> {}
-
-impl<V> Part for Node<V> {
-    type Value = V;
-
-    fn born(self) -> u32 {
         match self {
-            Self::Leaf(leaf) => leaf.born(),
-            Self::Branch(branch) => branch.born(),
-        }
-    }
-
-    fn each_below(self, found: &mut dyn FnMut(Self)) {
-        if let Self::Branch(branch) = self {
-            for &child in branch.children[..branch.len].iter().flatten() {
-                found(child);
-            }
-        }
-    }
-
-    fn each_value(self, found: &mut dyn FnMut(Dated<V>)) {
-        if let Self::Leaf(leaf) = self {
-            for at in 0..leaf.len {
-                found(leaf.dated(at));
-            }
-        }
-    }
-
-    unsafe fn free(self) {
-        // SAFETY: the caller's word.
-        unsafe {
-            match self {
-                Self::Leaf(leaf) => leaf.free(),
-                Self::Branch(branch) => branch.free(),
-            }
+            Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
+            Self::Branch(branch) => Self::Branch(branch.clone()),
         }
     }
 }
-
-impl<V> Clone for Branch<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for Branch<V> {}
 
 impl<V> Empty for Leaf<V> {
     const EMPTY: Self = Self {
         keys: Keys::EMPTY,
-        slots: ManuallyDrop::new([const { None }; LEAF]),
+        slots: [const { None }; LEAF],
         len: 0,
-        born: [0; LEAF],
     };
 }
 
 impl<V> Leaf<V> {
     /// A leaf of these entries, of which there are one to [`LEAF`].
-    pub(super) fn new(
-        born: u32,
-        entries: impl IntoIterator<Item = (Span, Dated<V>)>,
-    ) -> Block<Self> {
-        Block::make(born, |leaf: &mut Self| {
+    pub(super) fn new(entries: impl IntoIterator<Item = (Span, V)>) -> Counted<Self> {
+        Counted::make(|leaf: &mut Self| {
             leaf.append(entries);
             leaf.keys.give_hints(leaf.len);
         })
@@ -123,22 +64,12 @@ impl<V> Leaf<V> {
 
     /// Appends these.
     #[inline]
-    fn append(&mut self, entries: impl IntoIterator<Item = (Span, Dated<V>)>) {
-        let from = self.len;
-        for (slot, (span, value)) in self.slots[from..].iter_mut().zip(entries) {
-            self.keys.put(self.len, span.first());
-            self.born[self.len] = value.born();
-            // SAFETY: a leaf drops nothing.
-            *slot = Some((span, unsafe { value.into_inner() }));
+    fn append(&mut self, entries: impl IntoIterator<Item = (Span, V)>) {
+        for (slot, entry) in self.slots[self.len..].iter_mut().zip(entries) {
+            self.keys.put(self.len, entry.0.first());
+            *slot = Some(entry);
             self.len += 1;
         }
-    }
-
-    /// A copy of a value, one of the first [`len`](Self::len).
-    pub(super) fn dated(&self, at: usize) -> Dated<V> {
-        let (_, value) = self.slots[at].as_ref().expect("one of the first");
-        // SAFETY: the value is there; see the head of the file for the copy.
-        Dated::new(self.born[at], unsafe { ptr::read(value) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -185,45 +116,34 @@ impl<V: Clone> Leaf<V> {
     /// The leaf with the entries from `begin` up to `end` replaced by these, of which none are left; at most [`LEAF`] in all.
     pub(super) fn spliced(
         &self,
-        born: u32,
         begin: usize,
         end: usize,
         entries: &mut Entries<V>,
-        keep: Keep<V>,
-    ) -> Block<Self> {
-        Block::make(born, |leaf: &mut Self| {
-            leaf.copy(self, 0..begin, born, keep);
-            let new = entries.drain(..);
-            leaf.append(new.map(|(span, value)| (span, Dated::new(born, value))));
-            leaf.copy(self, end..self.len, born, keep);
+        fetch: &impl Fn(&V) -> usize,
+    ) -> Counted<Self> {
+        let stay = self.slots[..begin].iter().chain(&self.slots[end..self.len]);
+        fetch_all(stay.flatten().map(|(_, value)| fetch(value)));
+        Counted::make(|leaf: &mut Self| {
+            leaf.copy(self, 0..begin);
+            leaf.append(entries.drain(..));
+            leaf.copy(self, end..self.len);
             leaf.keys.give_hints(leaf.len);
         })
     }
 
     /// Appends some of another leaf's entries.
-    fn copy(&mut self, other: &Self, entries: Range<usize>, born: u32, keep: Keep<V>) {
-        if !keep.is_by_bits() {
-            return self.append(entries.map(|at| other.keep(at, born, keep)));
-        }
+    fn copy(&mut self, other: &Self, entries: Range<usize>) {
         let to = self.len..self.len + entries.len();
         self.keys.copy(to.start, &other.keys, entries.clone());
-        self.born[to.clone()].copy_from_slice(&other.born[entries.clone()]);
-        let (from, slots) = (&other.slots[entries], &mut self.slots[to.clone()]);
-        // SAFETY: both have as many slots, of two leaves; see the head of the file for the copies.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), slots.as_mut_ptr(), from.len()) };
+        self.slots[to.clone()].clone_from_slice(&other.slots[entries]);
         self.len = to.end;
     }
+}
 
-    /// One of the first [`len`](Self::len) entries, for another leaf, which is made for the version of this number.
-    pub(super) fn keep(&self, at: usize, born: u32, keep: Keep<V>) -> (Span, Dated<V>) {
-        let (span, value) = self.slots[at].as_ref().expect("one of the first");
-        let kept = if keep.is_by_bits() {
-            self.dated(at)
-        } else {
-            Dated::new(born, value.clone())
-        };
-        (*span, kept)
-    }
+/// Reads all counts that are about to be raised: in a large map each is a miss of the caches, and a processor waits for many reads at once, but for
+/// one raised count after the other.
+fn fetch_all(counts: impl Iterator<Item = usize>) {
+    black_box(counts.fold(0, usize::wrapping_add));
 }
 
 impl<V> Empty for Branch<V> {
@@ -237,8 +157,8 @@ impl<V> Empty for Branch<V> {
 
 impl<V> Branch<V> {
     /// A branch over one to [`BRANCH`] nodes that are not empty, of one height, in order.
-    pub(super) fn new(born: u32, nodes: impl IntoIterator<Item = Node<V>>) -> Block<Self> {
-        Block::make(born, |branch: &mut Self| {
+    pub(super) fn new(nodes: impl IntoIterator<Item = Node<V>>) -> Counted<Self> {
+        Counted::make(|branch: &mut Self| {
             for (slot, node) in branch.children.iter_mut().zip(nodes) {
                 branch.keys.put(branch.len, node.first());
                 branch.spans += node.spans();
@@ -247,6 +167,30 @@ impl<V> Branch<V> {
             }
             branch.keys.give_hints(branch.len);
         })
+    }
+
+    /// The branch with another node, of the same height and not empty, in the place of one child.
+    pub(super) fn with_child(&self, at: usize, node: Node<V>) -> Counted<Self> {
+        let gone = self.child(at).map_or(0, Node::spans);
+        self.fetch_counts();
+        Counted::make(|branch: &mut Self| {
+            branch.len = self.len;
+            branch.spans = self.spans - gone + node.spans();
+            branch.keys.clone_from(&self.keys);
+            if node.first() != self.keys.at(at) {
+                branch.keys.put(at, node.first());
+                branch.keys.give_hints(self.len);
+            }
+            branch.children[..at].clone_from_slice(&self.children[..at]);
+            branch.children[at] = Some(node);
+            let behind = at + 1..self.len;
+            branch.children[behind.clone()].clone_from_slice(&self.children[behind]);
+        })
+    }
+
+    /// Reads the counts of the children, which are about to be raised.
+    fn fetch_counts(&self) {
+        fetch_all(self.children[..self.len].iter().flatten().map(Node::count));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -275,20 +219,6 @@ impl<V> Branch<V> {
     }
 }
 
-impl<V> Block<Branch<V>> {
-    /// The branch with another node, of the same height and not empty, in the place of one child.
-    pub(super) fn with_child(self, born: u32, at: usize, node: Node<V>) -> Self {
-        self.changed(born, |branch| {
-            let gone = branch.children[at].replace(node);
-            branch.spans = branch.spans - gone.map_or(0, |gone| gone.spans()) + node.spans();
-            if node.first() != branch.keys.at(at) {
-                branch.keys.put(at, node.first());
-                branch.keys.give_hints(branch.len);
-            }
-        })
-    }
-}
-
 impl<V> Node<V> {
     /// The first address of the first entry below.
     pub(super) fn first(&self) -> u64 {
@@ -306,6 +236,14 @@ impl<V> Node<V> {
         }
     }
 
+    /// How many pointers there are to the node.
+    fn count(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.count(),
+            Self::Branch(branch) => branch.count(),
+        }
+    }
+
     /// Whether the node is filled so little that it is to be joined with a neighbour.
     pub(super) fn is_small(&self) -> bool {
         match self {
@@ -316,8 +254,8 @@ impl<V> Node<V> {
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Leaf(one), Self::Leaf(other)) => one.is_same(*other),
-            (Self::Branch(one), Self::Branch(other)) => one.is_same(*other),
+            (Self::Leaf(one), Self::Leaf(other)) => one.is_same(other),
+            (Self::Branch(one), Self::Branch(other)) => one.is_same(other),
             _ => false,
         }
     }

@@ -1,16 +1,8 @@
 //! Building maps: from nothing, and from another map with a part replaced.
-#![expect(unsafe_code, reason = "what a change replaces is said by the change")]
-// Soundness: a change is told of each node that it replaces once the node in its place has been made of it, and reads it no more. Each node of the old map is
-// met once: as one of those on the ways to the two ends of what is replaced, as what is below none of the two, between them (`retire_all`), or as what
-// is joined with a neighbour, which takes it off the list of those that stay. Where a check fails, or a value's `clone` panics, the change has no end: what it has made
-// is leaked, and the old map stays as it was.
 
 use super::node::{BRANCH, Branch, LEAF, Leaf, Node};
-use super::versions::{Dated, Part};
-use super::{Entries, Keep, SpanMap};
+use super::{Entries, SpanMap};
 use crate::addr::Span;
-
-type Change<'a, V> = super::versions::Change<'a, Node<V>>;
 
 impl<V> SpanMap<V> {
     /// The map of these entries.
@@ -20,7 +12,6 @@ impl<V> SpanMap<V> {
     /// Where they do not ascend or overlap.
     pub fn from_sorted(entries: impl IntoIterator<Item = (Span, V)>) -> Self {
         let entries: Vec<_> = entries.into_iter().collect();
-        check(&entries);
         Self::from_ascending(entries)
     }
 
@@ -35,86 +26,59 @@ impl<V> SpanMap<V> {
             }
             before = Some(span);
         });
-        let mut change = Change::first();
-        let born = change.number();
-        let nodes = leaves(
-            born,
-            checked.map(|(span, value)| (span, Dated::new(born, value))),
-        );
-        Self::from_nodes(&mut change, nodes)
+        Self::from_nodes(leaves(checked))
     }
 
-    fn from_nodes(change: &mut Change<'_, V>, mut nodes: Vec<Node<V>>) -> Self {
+    fn from_nodes(mut nodes: Vec<Node<V>>) -> Self {
         while nodes.len() > 1 {
-            nodes = branches(change.number(), nodes);
+            nodes = branches(nodes);
         }
-        match nodes.pop() {
-            Some(root) => Self::from_root(change, root),
-            None => Self::new(),
-        }
+        Self::from_root(nodes.pop())
     }
 
-    fn from_root(change: &mut Change<'_, V>, mut root: Node<V>) -> Self {
+    fn from_root(mut root: Option<Node<V>>) -> Self {
         // A branch over one node is no use at the top.
-        while let Node::Branch(branch) = root
+        while let Some(Node::Branch(branch)) = &root
             && branch.len() == 1
-            && let Some(&child) = branch.child(0)
         {
-            // SAFETY: it is the root of what has been made, and its child is from now on.
-            unsafe { change.retire(root) };
-            root = child;
+            root = branch.child(0).cloned();
         }
-        Self {
-            root: Some(root),
-            len: root.spans(),
-            version: Some(change.finish(root)),
-        }
+        let len = root.as_ref().map_or(0, Node::spans);
+        Self { root, len }
     }
 }
 
 impl<V: Clone> SpanMap<V> {
     /// This map with every entry that overlaps `span` replaced by `replacement`. What lies apart from
     /// `span` is shared with the new map; it costs O(log n + k) for k entries replaced or put in.
-    /// That holds for the newest of the maps that came from one another and are still there; of an older one all is copied.
     ///
     /// # Panics
     ///
     /// Where the replacement does not ascend, overlaps itself, or overlaps an entry that stays.
     #[must_use]
     pub fn splice(&self, span: Span, replacement: impl IntoIterator<Item = (Span, V)>) -> Self {
-        self.spliced(span, replacement.into_iter().collect(), Keep::CLONES)
+        self.spliced(span, replacement.into_iter().collect(), &|_| 0)
     }
 
-    /// The same, with a list that is there already.
-    pub(crate) fn spliced(&self, span: Span, mut entries: Entries<V>, keep: Keep<V>) -> Self {
+    /// The same, with a list that is there already. `fetch` reads what the clone of a value writes: its count.
+    pub(crate) fn spliced(
+        &self,
+        span: Span,
+        mut entries: Entries<V>,
+        fetch: &impl Fn(&V) -> usize,
+    ) -> Self {
         check(&entries);
-        let (Some(root), Some(version)) = (&self.root, &self.version) else {
-            return Self::from_ascending(entries);
+        let Some(root) = &self.root else {
+            return Self::from_nodes(leaves(entries));
         };
         if let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) {
             self.check_apart(span, first.hull(*last));
         }
-        let Some(mut change) = version.begin() else {
-            return self.rebuilt(span, entries);
-        };
-        match replace(root, span, &mut entries, keep, &mut change) {
-            // Nothing of it is in the new map, which begins anew.
+        match replace(root, span, &mut entries, fetch) {
             Nodes::None => Self::new(),
-            Nodes::One(node) => Self::from_root(&mut change, node),
-            Nodes::Many(nodes) => Self::from_nodes(&mut change, nodes),
+            Nodes::One(node) => Self::from_root(Some(node)),
+            Nodes::Many(nodes) => Self::from_nodes(nodes),
         }
-    }
-
-    /// The same, with nothing shared.
-    #[cold]
-    fn rebuilt(&self, span: Span, entries: Entries<V>) -> Self {
-        let stay = self.iter().filter(|(own, _)| !own.overlaps(span));
-        let mut all: Vec<_> = stay.map(|(own, value)| (own, value.clone())).collect();
-        if let Some(&(first, _)) = entries.first() {
-            let at = all.partition_point(|(own, _)| own.first() < first.first());
-            all.splice(at..at, entries);
-        }
-        Self::from_ascending(all)
     }
 
     /// That `new` fits between the entries that stay when those that overlap `span` go.
@@ -171,162 +135,113 @@ impl<V> Nodes<V> {
     }
 }
 
-/// The node with the entries that overlap `span` replaced by these, of which none are left, as nodes of its height. The change is told of it.
+/// The node with the entries that overlap `span` replaced by these, of which none are left, as nodes of its height.
 fn replace<V: Clone>(
     node: &Node<V>,
     span: Span,
     entries: &mut Entries<V>,
-    keep: Keep<V>,
-    change: &mut Change<'_, V>,
+    fetch: &impl Fn(&V) -> usize,
 ) -> Nodes<V> {
-    let born = change.number();
-    let nodes = match node {
+    match node {
         Node::Leaf(leaf) => {
             let begin = leaf.first_reaching(span.first());
             let end = leaf.last_beginning(span.last()).max(begin);
-            let nodes = match begin + entries.len() + (leaf.len() - end) {
+            match begin + entries.len() + (leaf.len() - end) {
                 0 => Nodes::None,
-                1..=LEAF => {
-                    let leaf = leaf.spliced(born, begin, end, entries, keep);
-                    Nodes::One(Node::Leaf(leaf))
-                }
+                1..=LEAF => Nodes::One(Node::Leaf(leaf.spliced(begin, end, entries, fetch))),
                 len => {
+                    let stay = |range: std::ops::Range<usize>| {
+                        range.filter_map(|at| {
+                            leaf.entry(at).map(|(span, value)| (span, value.clone()))
+                        })
+                    };
                     let mut all = Vec::with_capacity(len);
-                    all.extend((0..begin).map(|at| leaf.keep(at, born, keep)));
-                    let new = entries.drain(..);
-                    all.extend(new.map(|(span, value)| (span, Dated::new(born, value))));
-                    all.extend((end..leaf.len()).map(|at| leaf.keep(at, born, keep)));
-                    Nodes::Many(leaves(born, all))
+                    all.extend(stay(0..begin));
+                    all.extend(entries.drain(..));
+                    all.extend(stay(end..leaf.len()));
+                    Nodes::Many(leaves(all))
                 }
-            };
-            let gone = if keep.is_by_bits() {
-                begin..end
-            } else {
-                0..leaf.len()
-            };
-            for at in gone {
-                // SAFETY: no leaf that has been made has a copy of it.
-                unsafe { change.retire_value(leaf.dated(at)) };
             }
-            nodes
         }
         Node::Branch(branch) => {
             let left = branch.index_for(span.first());
             let right = branch.index_for(span.last());
             let first = match branch.child(left) {
-                Some(child) => replace(child, span, entries, keep, change),
+                Some(child) => replace(child, span, entries, fetch),
                 None => Nodes::None,
             };
-            match first {
+            let first = match first {
                 // The common case: a change within one child, which stays one that can stand alone.
                 Nodes::One(node) if left == right && (branch.len() == 1 || !node.is_small()) => {
-                    Nodes::One(Node::Branch(branch.with_child(born, left, node)))
+                    return Nodes::One(Node::Branch(branch.with_child(left, node)));
                 }
-                first => {
-                    let mut nodes: Vec<Node<V>> = Vec::with_capacity(BRANCH + 2);
-                    nodes.extend((0..left).filter_map(|at| branch.child(at)));
-                    let from = nodes.len();
-                    first.append_to(&mut nodes);
-                    for &between in (left + 1..right).filter_map(|at| branch.child(at)) {
-                        retire_all(between, change);
-                    }
-                    if right > left
-                        && let Some(child) = branch.child(right)
-                    {
-                        replace(child, span, &mut Entries::new(), keep, change)
-                            .append_to(&mut nodes);
-                    }
-                    let to = nodes.len();
-                    nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at)));
-                    join_small(&mut nodes, from, to, keep, change);
-                    Nodes::Many(branches(born, nodes))
-                }
+                first => first,
+            };
+            let mut nodes: Vec<Node<V>> = Vec::with_capacity(BRANCH + 2);
+            nodes.extend((0..left).filter_map(|at| branch.child(at).cloned()));
+            let from = nodes.len();
+            first.append_to(&mut nodes);
+            if right > left
+                && let Some(child) = branch.child(right)
+            {
+                replace(child, span, &mut Entries::new(), fetch).append_to(&mut nodes);
             }
+            let to = nodes.len();
+            nodes.extend((right + 1..branch.len()).filter_map(|at| branch.child(at).cloned()));
+            join_small(&mut nodes, from, to);
+            Nodes::Many(branches(nodes))
         }
-    };
-    // SAFETY: other nodes are in its place.
-    unsafe { change.retire(*node) };
-    nodes
-}
-
-/// Tells the change of a node that nothing is in the place of, and of all below.
-fn retire_all<V>(node: Node<V>, change: &mut Change<'_, V>) {
-    node.each_below(&mut |below| retire_all(below, change));
-    // SAFETY: nothing of what is there stays.
-    node.each_value(&mut |value| unsafe { change.retire_value(value) });
-    // SAFETY: as above.
-    unsafe { change.retire(node) };
+    }
 }
 
 /// Joins nodes from `from` up to `to` that have become too small with a neighbour.
-fn join_small<V: Clone>(
-    nodes: &mut Vec<Node<V>>,
-    from: usize,
-    to: usize,
-    keep: Keep<V>,
-    change: &mut Change<'_, V>,
-) {
+fn join_small<V: Clone>(nodes: &mut Vec<Node<V>>, from: usize, to: usize) {
     let mut at = to.min(nodes.len());
     while at > from {
         at -= 1;
         if nodes.len() > 1 && nodes[at].is_small() {
             let left = if at + 1 < nodes.len() { at } else { at - 1 };
-            let joined = join(nodes[left], nodes[left + 1], keep, change);
+            let joined = join(&nodes[left], &nodes[left + 1]);
             nodes.splice(left..left + 2, joined);
         }
     }
 }
 
-/// Two neighbours as one node, or as two of equal width. The change is told of both.
-fn join<V: Clone>(
-    left: Node<V>,
-    right: Node<V>,
-    keep: Keep<V>,
-    change: &mut Change<'_, V>,
-) -> Vec<Node<V>> {
-    let born = change.number();
-    let joined = match (left, right) {
+/// Two neighbours as one node, or as two of equal width.
+fn join<V: Clone>(left: &Node<V>, right: &Node<V>) -> Vec<Node<V>> {
+    match (left, right) {
         (Node::Leaf(left), Node::Leaf(right)) => {
-            let entries = [&left, &right]
-                .into_iter()
-                .flat_map(|leaf| (0..leaf.len()).map(|at| leaf.keep(at, born, keep)));
-            leaves(born, entries.collect::<Vec<_>>())
+            let entries = [left, right].into_iter().flat_map(|leaf| {
+                (0..leaf.len())
+                    .filter_map(|at| leaf.entry(at).map(|(span, value)| (span, value.clone())))
+            });
+            leaves(entries.collect::<Vec<_>>())
         }
         (Node::Branch(left), Node::Branch(right)) => {
-            let mut nodes: Vec<_> = [&left, &right]
+            let mut nodes: Vec<_> = [left, right]
                 .into_iter()
-                .flat_map(|branch| (0..branch.len()).filter_map(|at| branch.child(at).copied()))
+                .flat_map(|branch| (0..branch.len()).filter_map(|at| branch.child(at).cloned()))
                 .collect();
             // An only child may have stayed too small for want of a neighbour.
             let len = nodes.len();
-            join_small(&mut nodes, 0, len, keep, change);
-            branches(born, nodes)
+            join_small(&mut nodes, 0, len);
+            branches(nodes)
         }
         // INVARIANT: all leaves are at one depth, so neighbours are of one kind.
         _ => unreachable!("neighbours in a B+tree are of one kind"),
-    };
-    for node in [left, right] {
-        if !keep.is_by_bits() {
-            // SAFETY: the joined leaves have clones of it.
-            node.each_value(&mut |value| unsafe { change.retire_value(value) });
-        }
-        // SAFETY: the joined nodes are in its place, and the caller takes it off its list.
-        unsafe { change.retire(node) };
     }
-    joined
 }
 
 /// The entries as leaves of equal width, as few as possible.
 fn leaves<V>(
-    born: u32,
-    entries: impl IntoIterator<IntoIter: ExactSizeIterator<Item = (Span, Dated<V>)>>,
+    entries: impl IntoIterator<IntoIter: ExactSizeIterator<Item = (Span, V)>>,
 ) -> Vec<Node<V>> {
-    evenly(entries, LEAF, |part| Node::Leaf(Leaf::new(born, part)))
+    evenly(entries, LEAF, |part| Node::Leaf(Leaf::new(part)))
 }
 
 /// Branches of equal width over the nodes, as few as possible.
-fn branches<V>(born: u32, nodes: Vec<Node<V>>) -> Vec<Node<V>> {
-    evenly(nodes, BRANCH, |part| Node::Branch(Branch::new(born, part)))
+fn branches<V>(nodes: Vec<Node<V>>) -> Vec<Node<V>> {
+    evenly(nodes, BRANCH, |part| Node::Branch(Branch::new(part)))
 }
 
 /// As few nodes as possible over the items, each of as many as the others, at most `most`.
