@@ -74,21 +74,29 @@ impl MappingInner {
         self.space.write(self.addr, unwritten, Attrs::default())
     }
 
-    /// What is mapped, and who mapped it. Takes the tree lock.
+    /// What is mapped, and who mapped it, by the names of now, or those of its end. Takes the tree lock.
     fn parties(&self) -> [String; 2] {
-        let parties = self.parties.get_or_init(|| {
-            let region = self.region();
-            let holder = self.lent.entry.holder(self.space.machine());
-            let name = |object: Option<Pointer>, other: &str| match object {
-                Some(object) => object.describe(),
-                None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
-            };
-            Box::new([
-                name(region, "what answers"),
-                name(holder, "a holder that is gone, of what was"),
-            ])
-        });
-        (**parties).clone()
+        self.parties
+            .get()
+            .map_or_else(|| self.look_up(), |parties| (**parties).clone())
+    }
+
+    /// It is about to end under its user's hands: the names stay what they are now.
+    fn remember_parties(&self) {
+        let _ = self.parties.get_or_init(|| Box::new(self.look_up()));
+    }
+
+    fn look_up(&self) -> [String; 2] {
+        let region = self.region();
+        let holder = self.lent.entry.holder(self.space.machine());
+        let name = |object: Option<Pointer>, other: &str| match object {
+            Some(object) => object.describe(),
+            None => format!("{other} at {} of `{}`", self.addr, self.space.name()),
+        };
+        [
+            name(region, "what answers"),
+            name(holder, "a holder that is gone, of what was"),
+        ]
     }
 
     /// The region that the bytes belong to or are a copy of, as long as they are kept.
@@ -133,7 +141,7 @@ impl HandleOn for Block {
 
     /// An unwritten bounce buffer is discarded, as writing it back would run foreign callbacks.
     fn end(self: Arc<Self>) {
-        let _ = self.parties();
+        self.remember_parties();
         self.uncount();
         let machine = self.space.machine().clone();
         Lent::let_go(self, &machine);
@@ -360,7 +368,7 @@ impl Mapping {
         let unwritten = self.unwritten(written)?;
         let inner = self.inner();
         // While the two are there.
-        let _ = inner.parties();
+        inner.remember_parties();
         let machine = inner.space.machine();
         if inner.lent.entry.close(machine).is_none() {
             // Somebody was faster; the entry says what came of it.

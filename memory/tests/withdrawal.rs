@@ -529,3 +529,24 @@ fn a_finalizer_that_somebody_calls_by_name_takes_nothing() {
     drop(pin);
     b.machine.wait_finalized(&weak, LONG).unwrap();
 }
+
+#[test]
+fn a_mapping_names_its_parties_as_they_are_called_when_it_ends() {
+    let b = board("names");
+    let card = plug(&b, "card", 0);
+    let peer = b.machine.create::<Container>().unwrap();
+    let mapped = b.space.map(&peer, Gpa(0x1000), 8, Intent::Read).unwrap();
+    // Somebody looks before the holder has a place.
+    assert!(format!("{mapped:?}").contains("container#"), "{mapped:?}");
+    b.machine.root().add_child("peer", &peer).unwrap();
+    assert!(
+        format!("{mapped:?}").contains("/machine/peer"),
+        "{mapped:?}"
+    );
+    card.unparent().unwrap();
+    let error = mapped.bytes(&b.space.enter()).unwrap_err().to_string();
+    assert!(
+        error.contains("/machine/card/ram[0]") && error.contains("/machine/peer"),
+        "{error}"
+    );
+}

@@ -41,7 +41,7 @@ const ON_THE_WAY: [&str; 10] = [
     "machine_code::probe_slice",
     "memory::space::AddressSpace::load",
     "memory::space::SpaceGuard::load",
-    "ErasedOps>::load",
+    "memory::region::bound::load_of",
     "memory::dispatch::load_by_call",
     "memory::dispatch::load",
     "keys::Keys<_,_>::last_not_above",
