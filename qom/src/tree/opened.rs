@@ -39,9 +39,8 @@ impl Tree {
 
     /// Takes one handle off its holder's list, to be dropped outside the lock.
     pub(crate) fn forget_opened(&mut self, holder: TreeKey, id: HandleId) -> Option<Opened> {
-        let opened = self.node_mut(holder)?.opened.remove(id.0)?;
-        self.taken(id.0, &opened, End::Closed);
-        Some(opened)
+        // INVARIANT: it is on this list alone: ids are given by `open` only.
+        self.node_mut(holder)?.opened.remove(id.0)
     }
 
     /// Takes the youngest handle off an object's list of which the number is at least `from` and below `below`: because its holder is withdrawn or
@@ -54,22 +53,23 @@ impl Tree {
     ) -> Option<(u64, Opened)> {
         let node = self.node_mut(holder)?;
         let (number, opened) = node.opened.pop_within(from, below)?;
-        self.taken(number, &opened, End::Withdrawn);
+        if let Opened::On(handle) = &opened {
+            self.leave(number, handle.entry());
+            handle.entry().end(End::Withdrawn);
+        }
         Some((number, opened))
     }
 
     /// Takes the youngest handle that is open on an object off all lists: because the object is withdrawn.
     pub(crate) fn pop_opened_on(&mut self, on: TreeKey) -> Option<Arc<dyn HandleOn>> {
-        loop {
-            let (number, holder) = self.node_mut(on)?.on_it.pop_within(0, u64::MAX)?;
-            // INVARIANT: it is on its holder's list as well, and was opened on something.
-            let Some(Opened::On(handle)) = self.node_mut(holder)?.opened.remove(number) else {
-                continue;
-            };
-            self.handles_on -= 1;
-            handle.entry().end(End::Withdrawn);
-            return Some(handle);
-        }
+        let (number, holder) = self.node_mut(on)?.on_it.pop_within(0, u64::MAX)?;
+        // INVARIANT: it is on its holder's list as well, and was opened on something.
+        let Opened::On(handle) = self.node_mut(holder)?.opened.remove(number)? else {
+            return None;
+        };
+        self.handles_on -= 1;
+        handle.entry().end(End::Withdrawn);
+        Some(handle)
     }
 
     /// Takes a handle off both lists that its entry names, unless somebody has done so. `is_read`: others may ask for its standing without the lock.
@@ -79,12 +79,7 @@ impl Tree {
         let Opened::On(handle) = self.node_mut(entry.holder)?.opened.remove(number)? else {
             return None;
         };
-        if let Some(on) = entry.on
-            && let Some(node) = self.node_mut(on)
-        {
-            node.on_it.remove(number);
-        }
-        self.handles_on -= 1;
+        self.leave(number, entry);
         if is_read {
             entry.end(End::Closed);
         } else {
@@ -93,19 +88,15 @@ impl Tree {
         Some(handle)
     }
 
-    /// What has been taken off its holder's list leaves that of the other object as well, and says how it has ended.
-    fn taken(&mut self, number: u64, opened: &Opened, how: End) {
-        let Opened::On(handle) = opened else {
-            return;
-        };
-        let entry = handle.entry();
+    /// What has been taken off its holder's list leaves that of the other object as well.
+    #[inline]
+    fn leave(&mut self, number: u64, entry: &Entry) {
         if let Some(on) = entry.on
             && let Some(node) = self.node_mut(on)
         {
             node.on_it.remove(number);
         }
         self.handles_on -= 1;
-        entry.end(how);
     }
 }
 
@@ -135,6 +126,11 @@ pub(crate) fn open_on(
     entry: &Entry,
     handle: Arc<dyn HandleOn>,
 ) -> Result<(), TreeError> {
+    debug_assert_eq!(
+        (entry.holder, entry.on),
+        (holder.key, on.map(|on| on.key)),
+        "it is opened where its entry says"
+    );
     {
         let mut tree = holder.machine_inner().tree.lock();
         let number = tree.next_handle;
