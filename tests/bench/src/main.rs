@@ -213,11 +213,12 @@ fn read_machine_code() -> ExitCode {
     println!("what readers execute\n{}", machine_code::table(&found));
     let read_modify_writes: u32 = found.values().map(|f| f.read_modify_writes).sum();
     println!("machine-code: {read_modify_writes} read-modify-writes");
-    let missing = machine_code::missing(&found);
-    for way in &missing {
-        println!("machine-code: no function is called `{way}`");
-    }
-    if !missing.is_empty() || read_modify_writes > 0 {
+    // All three probes and the way to a callback, or not all has been looked at.
+    let looked_at = found
+        .keys()
+        .filter(|name| name.contains("::probe_") || name.contains("::bound::load_of"))
+        .count();
+    if looked_at < 4 || read_modify_writes > 0 {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
